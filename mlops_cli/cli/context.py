@@ -1,0 +1,60 @@
+"""What a command stands on: the options every command takes, the output, and the project around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.cli.output import Output
+
+if TYPE_CHECKING:
+    import typer
+
+    from mlops_cli.core.workflows.workspace import Workspace
+
+
+@dataclass(slots=True)
+class Session:
+    """The common options of one call of mlo; filled by the options' callbacks."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    command_line: str = "mlo"
+    as_json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    environment: str = ""
+    folder: str = ""
+
+
+class Here:
+    """A command's view of where it runs. `workspace` reads the project when it is first asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.environ = session.environ
+        self.output = Output(as_json=session.as_json, quiet=session.quiet)
+
+    @cached_property
+    def folder(self) -> Path:
+        return Path(self.session.folder or ".").absolute()
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        from mlops_cli.core.workflows.workspace import Workspace
+
+        return Workspace.find(
+            self.folder,
+            self.environ,
+            environment=self.session.environment or self.environ.get("MLO_ENV"),
+            command_line=self.session.command_line,
+            progress=self.output,
+        )
+
+
+def open_context(ctx: typer.Context) -> Here:
+    """The `Here` of a running command; the first line of every command's body."""
+    return Here(ctx.obj)

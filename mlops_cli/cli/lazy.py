@@ -1,0 +1,102 @@
+"""A group whose commands are imported only when they run, so that `mlo --help` costs nothing."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.core
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table of commands: where a command lives and what `mlo --help` says of it."""
+
+    name: str
+    summary: str
+    panel: str
+    module: str = ""  # below mlops_cli.cli.commands; the command's own name if empty
+
+    @property
+    def target(self) -> str:
+        return f"mlops_cli.cli.commands.{self.module or self.name.replace('-', '_')}"
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Holds a stub for each row; the stub gives way to the real command when it is resolved.
+
+    Typer brings a Click of its own and wants a TyperGroup, so Click's recipe for lazy groups does not fit.
+    """
+
+    rows: tuple[Row, ...] = ()
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for row in self.rows:
+            self.commands[row.name] = typer.core.TyperCommand(row.name, help=row.summary, rich_markup_mode=None)
+
+    def real(self, row: Row) -> Any:
+        """Import the module of a row and build its command (a command, or a group of them)."""
+        command: Any = typer.main.get_command(import_module(row.target).app)
+        command.name = row.name
+        equip(command)
+        self.commands[row.name] = command
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        row = next((row for row in self.rows if args and row.name == args[0]), None)
+        if row is not None:
+            self.real(row)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        width = max(len(row.name) for row in self.rows)
+        for panel in dict.fromkeys(row.panel for row in self.rows):
+            with formatter.section(panel):
+                formatter.write_dl([(row.name.ljust(width), row.summary) for row in self.rows if row.panel == panel])
+
+
+def equip(command: Any) -> None:
+    """Give every command below `command` the options that all of mlo's commands take."""
+    if isinstance(command, typer.core.TyperGroup):
+        for inner in command.commands.values():
+            equip(inner)
+    else:
+        taken = {name for parameter in command.params for name in parameter.opts}
+        command.params.extend(option for option in common_options() if not taken & set(option.opts))
+
+
+@functools.cache
+def common_options() -> tuple[Any, ...]:
+    """The options every command takes. They are kept in the Session, not passed to the command's function."""
+
+    def keep(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        if value:
+            setattr(ctx.obj, str(param.name), value)
+        return value
+
+    def common(
+        as_json: bool = typer.Option(False, "--json", help="Print one JSON object.", callback=keep, expose_value=False),
+        quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only.", callback=keep, expose_value=False),
+        debug: bool = typer.Option(False, "--debug", help="Show tracebacks.", callback=keep, expose_value=False),
+        environment: str = typer.Option(
+            "", "--env", metavar="NAME", help="Lay mlo.NAME.yaml over mlo.yaml.", callback=keep, expose_value=False
+        ),
+        folder: str = typer.Option(
+            "", "-C", metavar="DIR", help="Run as if started in DIR.", callback=keep, expose_value=False
+        ),
+    ) -> None: ...
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(common)
+    return tuple(param for param in typer.main.get_command(app).params if param.name != "help")
+
+
+def make_app(summary: str) -> typer.Typer:
+    """A Typer app as every command module makes it: plain help, no completion options of its own."""
+    return typer.Typer(
+        help=summary, add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False
+    )

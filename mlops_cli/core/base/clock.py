@@ -1,0 +1,65 @@
+"""Time: one clock for all of mlo, always UTC. `MLO_NOW` fixes it, for tests and replays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from mlops_cli.core.errors import UsageError
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        ...
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class FixedClock:
+    """Always the same time; `advance` moves it by hand."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at.astimezone(UTC)
+
+    def now(self) -> datetime:
+        return self._at
+
+    def advance(self, seconds: float) -> None:
+        self._at += timedelta(seconds=seconds)
+
+
+def clock_from(environ: Mapping[str, str]) -> Clock:
+    """The system's clock, or a fixed one where MLO_NOW is set."""
+    text = environ.get("MLO_NOW")
+    return FixedClock(parse_time(text)) if text else SystemClock()
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601 to UTC; a time without an offset is UTC. Raises UsageError."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time", hint="write it as 2013-05-01T12:00:00Z") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def format_time(time: datetime) -> str:
+    """`2013-05-01T12:00:00.000000Z`: fixed width, so text order is time order."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_duration(text: str) -> float:
+    """`24h`, `30m`, `7d`, `500ms` to seconds. Raises UsageError."""
+    match = _DURATION.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{text!r} is not a duration", hint="write a number and one of ms s m h d w, as in 24h")
+    return float(match[1]) * _UNITS_S[match[2]]

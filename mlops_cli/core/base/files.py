@@ -1,0 +1,151 @@
+"""Files: atomic writes, locks that name their holder, paths that cannot escape, errors of the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from mlops_cli.core.errors import IntegrityError, Locked, MachineError
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run the same command again; nothing was changed",
+    errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; use a folder that can be written",
+    errno.EACCES: "check who owns the path and its permissions",
+    errno.EPERM: "check who owns the path and its permissions",
+    errno.EADDRINUSE: "another program listens there; choose another port",
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+}
+
+
+@contextlib.contextmanager
+def machine_errors(doing: str) -> Iterator[None]:
+    """Turn an OSError that the machine is to blame for into a MachineError that says what was being done.
+
+    Others (a missing file, a broken pipe) pass through: their meaning depends on the caller.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _HINTS:
+            raise
+        raise machine_error(error, doing) from error
+
+
+def machine_error(error: OSError, doing: str) -> MachineError:
+    where = f" ({error.filename})" if error.filename else ""
+    hint = _HINTS.get(error.errno or 0)
+    return MachineError(f"{doing}: {error.strerror or error}{where}", hint=hint)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Write the whole file or nothing. `durable` waits until a power cut could not undo it."""
+    with machine_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                if durable:
+                    os.fsync(file.fileno())
+            # Rename last: a crash before this line leaves a temp file, never half a file.
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        if durable:
+            fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and links in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def safe_join(root: Path, name: str) -> Path:
+    """`root/name`, where name came from a lock, a manifest, a tree or a request.
+
+    Raises IntegrityError if name is empty, absolute, holds `..`, a NUL or a backslash, or leads out of root
+    through a symlink in its parents.
+    """
+    pure = PurePosixPath(name)
+    if not name or "\0" in name or "\\" in name or pure.is_absolute() or ".." in pure.parts:
+        raise IntegrityError(f"{name!r} is not a path inside {root}", hint="the file that names it was altered")
+    path = root / pure
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        raise IntegrityError(f"{name!r} leads out of {root} through a link", hint="remove the link in its parents")
+    return path
+
+
+class FileLock:
+    """An advisory lock (`flock`) that says who holds it. The kernel frees it when its holder dies.
+
+    The file holds `{"pid", "host", "command", "since_s"}` of the last holder, for the message only.
+    """
+
+    def __init__(self, path: Path, *, command: str) -> None:
+        self._path = path
+        self._command = command
+        self._handle: int | None = None
+
+    def acquire(self, *, wait: bool = True, waiting: Callable[[str], None] | None = None) -> None:
+        """Take the lock. If it is held: wait, after calling `waiting` once with the holder; or raise Locked."""
+        with machine_errors(f"cannot lock {self._path}"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = self._holder(handle)
+                if not wait:
+                    raise Locked(
+                        f"{self._path.name} is held by {holder}",
+                        hint="wait for it, or leave out --no-wait to queue behind it",
+                    ) from None
+                if waiting is not None:
+                    waiting(holder)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command, "since_s": time.time()}
+            os.truncate(handle, 0)
+            os.pwrite(handle, json.dumps(note).encode(), 0)
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    @contextlib.contextmanager
+    def held(self, *, wait: bool = True, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        self.acquire(wait=wait, waiting=waiting)
+        try:
+            yield
+        finally:
+            self.release()
+
+    @staticmethod
+    def _holder(handle: int) -> str:
+        try:
+            note = json.loads(os.pread(handle, 4096, 0))
+            return f"`{note['command']}` (process {note['pid']} on {note['host']})"
+        except (ValueError, KeyError):
+            return "another mlo"

@@ -1,0 +1,139 @@
+"""Find the project, read mlo.yaml and its overlay, and turn every mistake in it into a line to mend."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlops_cli.core.errors import MloError, ProjectError
+from mlops_cli.core.project import yaml12
+from mlops_cli.core.project.schema import Project, Stage
+
+FILE_NAME = "mlo.yaml"
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", re.DOTALL)
+_AT = re.compile(r" - at `(.+)`$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+
+
+def find_root(start: Path) -> Path:
+    """The nearest folder at or above `start` that holds mlo.yaml. Raises ProjectError."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise ProjectError(
+        f"there is no {FILE_NAME} in {start} or above it",
+        hint="run `mlo init` to start a project here, or change into one",
+    )
+
+
+class Source:
+    """One YAML file: its document and where each key stands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ProjectError(f"{path.name} is not UTF-8: {error}", hint="save it as UTF-8") from None
+        document, self.positions = yaml12.read(text, path.name)
+        if document is not None and not isinstance(document, dict):
+            raise ProjectError(f"{path.name}: this is a {type(document).__name__}, not a mapping", hint="write key: value")
+        self.document: dict[str, Any] = document or {}
+
+    def where(self, path: yaml12.KeyPath) -> str:
+        """`mlo.yaml:7:3`, of the deepest part of `path` that stands in this file."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.positions:
+                line, column = self.positions[path[:length]]
+                return f"{self.path.name}:{line}:{column}"
+        return self.path.name
+
+
+def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
+    """The merged document as a Project. Raises ProjectError naming file, line, column and the nearest good key."""
+    stages = document.get("stages")
+    if stages is not None and not isinstance(stages, dict):
+        raise ProjectError(f"{_where(('stages',), sources)}: stages is a mapping of names", hint="write stages: {name: {cmd: ...}}")
+    converted: dict[str, Stage] = {
+        str(name): _convert(body, Stage, ("stages", str(name)), sources) for name, body in (stages or {}).items()
+    }
+    rest = {key: value for key, value in document.items() if key != "stages"}
+    if "name" not in rest:
+        raise ProjectError(f"{sources[0].path.name if sources else FILE_NAME} has no name", hint="add a line such as name: flights")
+    project: Project = _convert(rest, Project, (), sources)
+    return msgspec.structs.replace(project, stages=converted)
+
+
+def _convert(value: Any, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), kind, prefix, sources) from None
+
+
+def _explain(text: str, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]) -> MloError:
+    unknown = _UNKNOWN.match(text)
+    if unknown is not None:
+        key, at = unknown[1], unknown[2]
+        inner = _steps(at)
+        place = (*prefix, *inner, key)
+        known = _fields(kind, inner)
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the keys there are {', '.join(known)}"
+        return ProjectError(f"{_where(place, sources)}: unknown key {key}", hint=hint)
+    match = _AT.search(text)
+    place = (*prefix, *_steps(match[1] if match else None))
+    dotted = ".".join(map(str, place)) or "the file"
+    return ProjectError(f"{_where(place, sources)}: {dotted}: {_AT.sub('', text)}", hint="mend the value there")
+
+
+def _steps(at: str | None) -> tuple[str | int, ...]:
+    """msgspec's `$.plots[0].x` as a path; a step it does not name (`[...]`, a mapping's value) ends it."""
+    steps: list[str | int] = []
+    for match in _STEP.finditer((at or "$").removeprefix("$")):
+        if match[1] is not None:
+            steps.append(match[1])
+        elif match[2] is not None:
+            steps.append(int(match[2]))
+        else:
+            break
+    return tuple(steps)
+
+
+def _fields(kind: Any, inner: tuple[str | int, ...]) -> list[str]:
+    """The keys that may stand at `inner` below a struct."""
+    info: Any = msgspec.inspect.type_info(kind)
+    for step in inner:
+        info = _struct_in(info)
+        if isinstance(info, msgspec.inspect.StructType) and isinstance(step, str):
+            info = next((field.type for field in info.fields if field.encode_name == step), None)
+    info = _struct_in(info)
+    return [field.encode_name for field in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
+
+
+def _struct_in(info: Any) -> Any:
+    if isinstance(info, msgspec.inspect.UnionType):
+        return next((kind for kind in info.types if isinstance(kind, msgspec.inspect.StructType)), info)
+    if isinstance(info, msgspec.inspect.ListType):
+        return _struct_in(info.item_type)
+    if isinstance(info, msgspec.inspect.DictType):
+        return _struct_in(info.value_type)
+    return info
+
+
+def _where(path: yaml12.KeyPath, sources: list[Source]) -> str:
+    for source in reversed(sources):  # the last file that sets a key decides its value
+        if path in source.positions:
+            return source.where(path)
+    best = max(sources, key=lambda source: _depth(path, source), default=None)
+    return best.where(path) if best is not None else FILE_NAME
+
+
+def _depth(path: yaml12.KeyPath, source: Source) -> int:
+    return max(length for length in range(len(path) + 1) if length == 0 or path[:length] in source.positions)

@@ -1,0 +1,97 @@
+"""mlo.lock: what the data and the stages' results are, by digest. Sorted, without times, one block an entry,
+so that two branches conflict only where they differ. Its format stands in LOCK.md beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.files import safe_join, write_atomic
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import IntegrityError, ProjectError
+from mlops_cli.core.project import yaml12
+
+VERSION = 1
+_HEADER = "# Written by mlo. Edit mlo.yaml instead; keep this file in git.\n"
+
+
+class StageLock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stage's last accepted result: what it read, and what it wrote. `key` names it in the run cache."""
+
+    key: str
+    cmd: str
+    deps: dict[str, str] = {}
+    params: dict[str, Any] = {}
+    outs: dict[str, Entry] = {}
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """The whole of mlo.lock. Change it with msgspec.structs.replace and `write_lock`."""
+
+    data: dict[str, Entry] = {}
+    stages: dict[str, StageLock] = {}
+
+    def entry(self, path: str) -> Entry | None:
+        """What the lock says of a path: added data, or a stage's output."""
+        if path in self.data:
+            return self.data[path]
+        return next((stage.outs[path] for stage in self.stages.values() if path in stage.outs), None)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Every path with an entry: data and outputs."""
+        outs = {path: entry for stage in self.stages.values() for path, entry in stage.outs.items()}
+        return {**outs, **self.data}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    data: dict[str, Entry] = {}
+    stages: dict[str, StageLock] = {}
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock; an empty one if there is no file. Raises ProjectError or IntegrityError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock()
+    return parse_lock(text, path)
+
+
+def parse_lock(text: str, path: Path) -> Lock:
+    """`path` is where the text stands or stood; every name in it must lie inside that folder."""
+    document, _ = yaml12.read(text, path.name)
+    if isinstance(document, dict) and isinstance(document.get("version"), int) and document["version"] > VERSION:
+        raise ProjectError(
+            f"{path.name} has version {document['version']}; this mlo reads up to {VERSION}",
+            hint="upgrade mlo: pip install --upgrade mlops-cli",
+        )
+    try:
+        file = msgspec.convert(document or {"version": VERSION}, _File)
+    except msgspec.ValidationError as error:
+        raise IntegrityError(f"{path.name} is damaged: {error}", hint=f"git checkout -- {path.name}") from None
+    lock = Lock(file.data, file.stages)
+    for name, entry in lock.entries.items():
+        safe_join(path.parent, name)
+        Digest.parse(entry.digest)
+    return lock
+
+
+def lock_bytes(lock: Lock) -> bytes:
+    document = {"version": VERSION, **msgspec.to_builtins(lock)}
+    return (_HEADER + yaml12.dump({key: value for key, value in document.items() if value})).encode()
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Replace the lock, atomically; leave the file alone if it would not change."""
+    data = lock_bytes(lock)
+    try:
+        if path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    write_atomic(path, data)

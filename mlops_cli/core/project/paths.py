@@ -1,0 +1,58 @@
+"""Where everything lies below a project's root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPaths:
+    """The layout under `root`; `cache` may lie elsewhere (`cache: {dir: ...}`)."""
+
+    root: Path
+    cache_dir: Path | None = None
+
+    @property
+    def private(self) -> Path:
+        return self.root / ".mlo"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "mlo.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "mlo.lock"
+
+    @property
+    def cache(self) -> Path:
+        return self.cache_dir or self.private / "cache"
+
+    @property
+    def index(self) -> Path:
+        return self.private / "index"
+
+    @property
+    def database(self) -> Path:
+        return self.private / "mlo.db"
+
+    @property
+    def spool(self) -> Path:
+        return self.private / "spool"
+
+    @property
+    def predictions(self) -> Path:
+        return self.private / "predictions"
+
+    @property
+    def failed(self) -> Path:
+        return self.private / "failed"
+
+    @property
+    def locks(self) -> Path:
+        return self.private / "locks"
+
+    def relative(self, path: Path) -> str:
+        """`path` as mlo.lock writes it: relative to the root, with forward slashes. Raises ValueError outside."""
+        return path.absolute().relative_to(self.root).as_posix()

@@ -1,0 +1,137 @@
+"""mlo.yaml as types. A field here is a key there; nothing else is accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mlops_cli.core.base.records import MODEL_NAME
+
+Duration = Annotated[str, Meta(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*$", description="as in 30m, 24h, 7d")]
+Size = Annotated[str, Meta(pattern=r"^\s*\d+(\.\d+)?\s*([KMG]i?)?B\s*$", description="as in 8MiB")]
+Name = Annotated[str, Meta(pattern=f"^{MODEL_NAME.pattern}$")]
+PathText = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    pass
+
+
+class Plot(_Strict):
+    """A table a stage writes, drawn as a line: CSV or JSON with columns x and y."""
+
+    path: PathText
+    x: str | None = None
+    y: str | None = None
+    title: str | None = None
+
+
+class Stage(_Strict):
+    """One step of the pipeline: a command, what it reads and what it writes."""
+
+    cmd: str | list[str]
+    deps: list[PathText] = []
+    params: list[str] = []
+    outs: list[PathText] = []
+    metrics: list[PathText] = []
+    plots: list[PathText | Plot] = []
+    checks: list[PathText] = []
+    timeout: Duration | None = None
+    retries: Annotated[int, Meta(ge=0, le=100)] = 0
+    pass_env: list[str] = []
+
+    @property
+    def plot_paths(self) -> list[str]:
+        return [plot if isinstance(plot, str) else plot.path for plot in self.plots]
+
+    @property
+    def written(self) -> list[str]:
+        """Every path the stage writes: outs, metrics, plots."""
+        return [*self.outs, *self.metrics, *self.plot_paths]
+
+
+class Evaluate(_Strict):
+    """Labelled rows on which every candidate is scored."""
+
+    data: PathText
+    target: str
+
+
+class Model(_Strict):
+    """The model that this project makes."""
+
+    name: Name
+    path: PathText = "model"
+    reference: PathText | None = None
+    evaluate: Evaluate | None = None
+    time: str | None = None
+    gates: dict[Name, list[str]] = {}
+    trusted: list[str] = []
+
+
+class Serve(_Strict):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    log: bool | str = True
+    max_body: Size = "8MiB"
+    max_rows: Annotated[int, Meta(ge=1)] = 100_000
+
+
+class Drift(_Strict):
+    window: Duration = "24h"
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
+    floor: Annotated[float, Meta(ge=0, lt=1)] = 0.05
+    detect: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    min_rows: Annotated[int, Meta(ge=1)] = 200
+    max_window: Duration | None = None
+    persistence: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="alarms of windows, as in 2/3")] = "2/3"
+
+
+class Retrain(_Strict):
+    triggers: tuple[Literal["drift", "performance", "age"], ...] = ("drift",)
+    holdout: PathText | None = None
+    cooldown: Duration = "7d"
+    max_age: Duration | None = None
+    metric: str = "auc"
+    min_labels: Annotated[int, Meta(ge=1)] = 200
+    promote: bool = True
+
+
+class Cache(_Strict):
+    dir: str | None = None
+    link: tuple[Literal["reflink", "hardlink", "symlink", "copy"], ...] = ("reflink", "copy")
+
+
+class RemoteConfig(_Strict):
+    url: str
+    trust: Literal["private", "shared"] = "private"
+    options: dict[str, Any] = {}
+
+
+class Project(_Strict):
+    """The whole of mlo.yaml."""
+
+    name: Name
+    params: dict[str, Any] = {}
+    stages: dict[str, Stage] = {}
+    model: Model | None = None
+    serve: Serve = Serve()
+    drift: Drift = Drift()
+    retrain: Retrain = Retrain()
+    cache: Cache = Cache()
+    registry: str = "local"
+    remotes: dict[Name, str | RemoteConfig] = {}
+    hash: Literal["xxh128", "blake3"] = "xxh128"
+
+    def remote(self, name: str) -> RemoteConfig:
+        """Raises KeyError for an unknown name."""
+        remote = self.remotes[name]
+        return RemoteConfig(url=remote) if isinstance(remote, str) else remote
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of mlo.yaml, for editors."""
+    schema = msgspec.json.schema(Project)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mlo.yaml", **schema}

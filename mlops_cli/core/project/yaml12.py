@@ -1,0 +1,114 @@
+"""YAML with 1.2 scalars: `1e-3` is a number, `on` and `2013-01-01` are strings. PyYAML alone speaks 1.1.
+
+`read` also returns where each key stands, so that an error can name line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from mlops_cli.core.errors import ProjectError
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+KeyPath = tuple[str | int, ...]
+Position = tuple[int, int]  # line and column, from 1
+
+MAX_DEPTH = 50
+
+_SCALARS = [
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("tag:yaml.org,2002:merge", r"<<", "<"),
+]
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML fills a class attribute
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _construct_int(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+
+
+for _class in (_Loader, _Dumper):
+    for _tag, _pattern, _first in _SCALARS:
+        _class.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})\\Z"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
+    """The document and where each key and item stands. Raises ProjectError with line and column."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        positions: dict[KeyPath, Position] = {}
+        if node is None:
+            return None, positions
+        _survey(node, (), positions, source)
+        return loader.construct_document(node), positions
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        conflict = "<<<<<<<" in text and ">>>>>>>" in text
+        raise ProjectError(
+            f"{source}{where}: {error.problem or 'this is not YAML'}",
+            hint="the file holds the markers of a merge conflict; resolve it" if conflict else "mend the YAML there",
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ProjectError(f"{source}: {error}", hint="mend the YAML there") from None
+    finally:
+        loader.dispose()
+
+
+def _survey(node: Any, path: KeyPath, positions: dict[KeyPath, Position], source: str) -> None:
+    """Note every position; refuse doubled keys, which PyYAML lets the last one win, and endless nesting."""
+    if len(path) > MAX_DEPTH:
+        raise ProjectError(f"{source}: nested deeper than {MAX_DEPTH}", hint="no mlo file needs that; check the YAML")
+    positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = str(key.value)
+            here = (key.start_mark.line + 1, key.start_mark.column + 1)
+            if (*path, name) in positions and name != "<<":
+                first = positions[(*path, name)][0]
+                raise ProjectError(
+                    f"{source}:{here[0]}:{here[1]}: {name} stands twice (first on line {first})",
+                    hint="keep one of the two",
+                )
+            positions[(*path, name)] = here
+            _survey(value, (*path, name), positions, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _survey(item, (*path, index), positions, source)
+
+
+def parse_scalar(text: str) -> Any:
+    """One value as YAML 1.2 reads it: `0.5` a number, `[1, 2]` a list, anything unreadable the text itself."""
+    try:
+        return read(text, "value")[0]
+    except ProjectError:
+        return text
+
+
+def dump(document: Any) -> str:
+    """Block style, keys sorted; what `read` returns unchanged."""
+    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=4096))

@@ -1,0 +1,147 @@
+"""The project opened: every room built from its settings, each when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.base.clock import Clock, clock_from
+from mlops_cli.core.base.files import FileLock
+from mlops_cli.core.base.progress import Progress, Silent
+from mlops_cli.core.errors import NotFound, ProjectError
+from mlops_cli.core.project.load import find_root
+from mlops_cli.core.project.lock import Lock, read_lock, write_lock
+from mlops_cli.core.project.paths import ProjectPaths
+from mlops_cli.core.project.schema import Project
+from mlops_cli.core.project.settings import Setting, load
+
+if TYPE_CHECKING:
+    from mlops_cli.core.base.database import Database
+    from mlops_cli.core.events.protocol import EventStore
+    from mlops_cli.core.registry.registry import Registry
+    from mlops_cli.core.remotes.remote import Remote
+    from mlops_cli.core.store.index import Index
+    from mlops_cli.core.store.local import LocalStore
+    from mlops_cli.core.tracking.store import RunStore
+
+
+class Workspace:
+    """One project folder, ready to work in. Workflows take it as their first argument."""
+
+    def __init__(
+        self,
+        root: Path,
+        project: Project,
+        settings: list[Setting],
+        environ: Mapping[str, str],
+        *,
+        command_line: str = "mlo",
+        progress: Progress | None = None,
+    ) -> None:
+        self.root = root
+        self.project = project
+        self.settings = settings
+        self.environ = environ
+        self.command_line = command_line
+        self.progress: Progress = progress or Silent()
+        self.clock: Clock = clock_from(environ)
+        cache = project.cache.dir
+        self.paths = ProjectPaths(root, (root / Path(cache).expanduser()) if cache else None)
+
+    @classmethod
+    def find(
+        cls,
+        start: Path,
+        environ: Mapping[str, str],
+        *,
+        environment: str | None = None,
+        command_line: str = "mlo",
+        progress: Progress | None = None,
+    ) -> Workspace:
+        """The project at or above `start`. Raises ProjectError if there is none or it does not read."""
+        root = find_root(start)
+        loaded = load(root, environ, environment=environment)
+        return cls(root, loaded.project, loaded.settings, environ, command_line=command_line, progress=progress)
+
+    # -- mlo.lock ------------------------------------------------------------------------------------------
+
+    def read_lock(self) -> Lock:
+        return read_lock(self.paths.lock)
+
+    def write_lock(self, lock: Lock) -> None:
+        write_lock(self.paths.lock, lock)
+
+    @contextmanager
+    def exclusive(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the project: one writer of the work tree and mlo.lock at a time. Raises Locked if not `wait`."""
+        lock = FileLock(self.paths.locks / "project", command=self.command_line)
+        with lock.held(wait=wait, waiting=lambda holder: self.progress.note(f"waiting for {holder}")):
+            yield
+
+    # -- rooms ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def store(self) -> LocalStore:
+        from mlops_cli.core.store.local import LocalStore
+
+        return LocalStore(self.paths.cache, self.project.hash)
+
+    @cached_property
+    def index(self) -> Index:
+        from mlops_cli.core.store.index import Index
+
+        return Index(self.paths.index)
+
+    @cached_property
+    def database(self) -> Database:
+        from mlops_cli.core.base.database import Database
+
+        return Database(self.paths.database)
+
+    @cached_property
+    def runs(self) -> RunStore:
+        """The runs, with everything that scripts spooled and no mlo has read yet."""
+        from mlops_cli.core.tracking.store import RunStore
+
+        runs = RunStore(self.database)
+        runs.ingest(self.paths.spool, self.store)
+        return runs
+
+    @cached_property
+    def events(self) -> EventStore:
+        """The event log that `registry:` names. Raises RemoteError if it is out of reach, never an empty log."""
+        from mlops_cli.core.events.open import open_events
+
+        registry = self.project.registry
+        remote = self.remote(registry) if registry in self.project.remotes else None
+        return open_events(registry, database=lambda: self.database, remote=remote, cache=self.paths.private / "events")
+
+    @cached_property
+    def registry(self) -> Registry:
+        from mlops_cli.core.registry.registry import Registry
+
+        return Registry(self.events, clock=self.clock, actor=self.actor)
+
+    def remote(self, name: str | None = None) -> Remote:
+        """A remote by name; without a name `origin`, or the only one. Raises ProjectError, NotFound."""
+        from mlops_cli.core.remotes.open import open_remote
+
+        names = list(self.project.remotes)
+        if not names:
+            raise ProjectError("no remote is named in mlo.yaml", hint="mlo remote add origin s3://bucket/path")
+        chosen = name or ("origin" if "origin" in names else names[0] if len(names) == 1 else None)
+        if chosen is None:
+            raise ProjectError(f"there are several remotes and none is origin: {', '.join(names)}", hint="say --remote NAME")
+        if chosen not in names:
+            raise NotFound(f"there is no remote {chosen}; there is {', '.join(names)}", hint="mlo remote list")
+        return open_remote(chosen, self.project.remote(chosen), root=self.root)
+
+    @cached_property
+    def actor(self) -> str:
+        """Who acts: MLO_ACTOR, else git's identity, else the user's name."""
+        from mlops_cli.core.base.git import identity
+
+        return self.environ.get("MLO_ACTOR") or identity(self.root) or self.environ.get("USER") or "unknown"
