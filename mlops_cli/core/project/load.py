@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mlops_cli.core.base.expression import ExpressionError, parse
 from mlops_cli.core.errors import MloError, ProjectError
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.project.schema import Project, Stage
@@ -43,7 +44,9 @@ class Source:
             raise ProjectError(f"{path.name} is not UTF-8: {error}", hint="save it as UTF-8") from None
         document, self.positions = yaml12.read(text, path.name)
         if document is not None and not isinstance(document, dict):
-            raise ProjectError(f"{path.name}: this is a {type(document).__name__}, not a mapping", hint="write key: value")
+            raise ProjectError(
+                f"{path.name}: this is a {type(document).__name__}, not a mapping", hint="write key: value"
+            )
         self.document: dict[str, Any] = document or {}
 
     def where(self, path: yaml12.KeyPath) -> str:
@@ -59,15 +62,32 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
     """The merged document as a Project. Raises ProjectError naming file, line, column and the nearest good key."""
     stages = document.get("stages")
     if stages is not None and not isinstance(stages, dict):
-        raise ProjectError(f"{_where(('stages',), sources)}: stages is a mapping of names", hint="write stages: {name: {cmd: ...}}")
+        raise ProjectError(
+            f"{_where(('stages',), sources)}: stages is a mapping of names", hint="write stages: {name: {cmd: ...}}"
+        )
     converted: dict[str, Stage] = {
         str(name): _convert(body, Stage, ("stages", str(name)), sources) for name, body in (stages or {}).items()
     }
     rest = {key: value for key, value in document.items() if key != "stages"}
     if "name" not in rest:
-        raise ProjectError(f"{sources[0].path.name if sources else FILE_NAME} has no name", hint="add a line such as name: flights")
+        raise ProjectError(
+            f"{sources[0].path.name if sources else FILE_NAME} has no name", hint="add a line such as name: flights"
+        )
     project: Project = _convert(rest, Project, (), sources)
+    _check_gates(project, sources)
     return msgspec.structs.replace(project, stages=converted)
+
+
+def _check_gates(project: Project, sources: list[Source]) -> None:
+    for alias, gates in (project.model.gates if project.model else {}).items():
+        for index, gate in enumerate(gates):
+            try:
+                parse(gate)
+            except ExpressionError as error:
+                where = _where(("model", "gates", alias, index), sources)
+                raise ProjectError(
+                    f"{where}: a gate of {alias} does not parse: {error.message}", hint=error.hint
+                ) from None
 
 
 def _convert(value: Any, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]) -> Any:
