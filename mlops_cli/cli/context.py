@@ -42,6 +42,11 @@ class Here:
     def folder(self) -> Path:
         return Path(self.session.folder or ".").absolute()
 
+    @property
+    def environment(self) -> str | None:
+        """The overlay's name: --env, else MLO_ENV."""
+        return self.session.environment or self.environ.get("MLO_ENV")
+
     @cached_property
     def workspace(self) -> Workspace:
         from mlops_cli.core.workflows.workspace import Workspace
@@ -49,7 +54,7 @@ class Here:
         return Workspace.find(
             self.folder,
             self.environ,
-            environment=self.session.environment or self.environ.get("MLO_ENV"),
+            environment=self.environment,
             command_line=self.session.command_line,
             progress=self.output,
         )

@@ -52,7 +52,7 @@ class LazyGroup(typer.core.TyperGroup):
             self.real(row)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         width = max(len(row.name) for row in self.rows)
         for panel in dict.fromkeys(row.panel for row in self.rows):
             with formatter.section(panel):
@@ -80,7 +80,9 @@ def common_options() -> tuple[Any, ...]:
 
     def common(
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object.", callback=keep, expose_value=False),
-        quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only.", callback=keep, expose_value=False),
+        quiet: bool = typer.Option(
+            False, "--quiet", "-q", help="Print errors only.", callback=keep, expose_value=False
+        ),
         debug: bool = typer.Option(False, "--debug", help="Show tracebacks.", callback=keep, expose_value=False),
         environment: str = typer.Option(
             "", "--env", metavar="NAME", help="Lay mlo.NAME.yaml over mlo.yaml.", callback=keep, expose_value=False

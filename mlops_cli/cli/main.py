@@ -55,7 +55,9 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=Mlo, add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Mlo, add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False
+)
 
 
 @app.callback(epilog="Exit codes and examples: mlo COMMAND --help")
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.error(error)
         return int(error.exit_code)
     except typer.TyperException as error:
-        output.error(_usage(error))
+        _explain_usage(error, output)
         return int(Exit.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         output.note("interrupted")
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         output.error(_machine(error))
         return int(Exit.MACHINE)
-    except Exception as error:  # noqa: BLE001 - the last stop: a bug must not look like an answer
+    except Exception as error:
         if session.debug:
             raise
         output.error(_bug(error))
@@ -108,12 +110,14 @@ def _run(arguments: list[str], session: Session) -> int:
     return code if isinstance(code, int) else int(Exit.DONE)
 
 
-def _usage(error: typer.TyperException) -> UsageError:
+def _explain_usage(error: typer.TyperException, output: Output) -> None:
     context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is not None and message == context.get_help() and not output.as_json:
+        output.note(message)  # `mlo` or `mlo data` alone: the help is the answer
+        return
     path = context.command_path if context is not None else "mlo"
-    if not error.format_message():  # no command given: the help was asked for by typing nothing
-        return UsageError(context.get_help() if context is not None else "no command given")
-    return UsageError(error.format_message(), hint=f"{path} --help")
+    output.error(UsageError(message, hint=f"{path} --help"))
 
 
 def _machine(error: OSError) -> MloError:
@@ -125,5 +129,5 @@ def _machine(error: OSError) -> MloError:
 def _bug(error: Exception) -> MloError:
     return MloError(
         f"a bug in mlo: {type(error).__name__}: {error}",
-        hint="run it again with --debug and report what it prints; your files and the registry are as they were",
+        hint="run it again with --debug and report what it prints",
     )

@@ -54,7 +54,7 @@ def parse_time(text: str) -> datetime:
 
 def format_time(time: datetime) -> str:
     """`2013-05-01T12:00:00.000000Z`: fixed width, so text order is time order."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_duration(text: str) -> float:

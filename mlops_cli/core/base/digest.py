@@ -6,6 +6,7 @@ xxh128 finds accidents, not attackers. Keys (run cache, events) and registered m
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def canonical_json(document: Any) -> bytes:
 
 
 def _refuse_not_finite(value: Any) -> None:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} has no canonical JSON form")
     if isinstance(value, dict):
         for item in value.values():

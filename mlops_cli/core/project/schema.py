@@ -19,7 +19,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     pass
 
 
-class Plot(_Strict):
+class Plot(_Strict, frozen=True):
     """A table a stage writes, drawn as a line: CSV or JSON with columns x and y."""
 
     path: PathText
@@ -28,7 +28,7 @@ class Plot(_Strict):
     title: str | None = None
 
 
-class Stage(_Strict):
+class Stage(_Strict, frozen=True):
     """One step of the pipeline: a command, what it reads and what it writes."""
 
     cmd: str | list[str]
@@ -52,14 +52,14 @@ class Stage(_Strict):
         return [*self.outs, *self.metrics, *self.plot_paths]
 
 
-class Evaluate(_Strict):
+class Evaluate(_Strict, frozen=True):
     """Labelled rows on which every candidate is scored."""
 
     data: PathText
     target: str
 
 
-class Model(_Strict):
+class Model(_Strict, frozen=True):
     """The model that this project makes."""
 
     name: Name
@@ -71,7 +71,7 @@ class Model(_Strict):
     trusted: list[str] = []
 
 
-class Serve(_Strict):
+class Serve(_Strict, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     log: bool | str = True
@@ -79,17 +79,19 @@ class Serve(_Strict):
     max_rows: Annotated[int, Meta(ge=1)] = 100_000
 
 
-class Drift(_Strict):
+class Drift(_Strict, frozen=True):
     window: Duration = "24h"
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     floor: Annotated[float, Meta(ge=0, lt=1)] = 0.05
     detect: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     min_rows: Annotated[int, Meta(ge=1)] = 200
     max_window: Duration | None = None
-    persistence: Annotated[str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="alarms of windows, as in 2/3")] = "2/3"
+    persistence: Annotated[
+        str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="alarms of windows, as in 2/3")
+    ] = "2/3"
 
 
-class Retrain(_Strict):
+class Retrain(_Strict, frozen=True):
     triggers: tuple[Literal["drift", "performance", "age"], ...] = ("drift",)
     holdout: PathText | None = None
     cooldown: Duration = "7d"
@@ -99,18 +101,18 @@ class Retrain(_Strict):
     promote: bool = True
 
 
-class Cache(_Strict):
+class Cache(_Strict, frozen=True):
     dir: str | None = None
     link: tuple[Literal["reflink", "hardlink", "symlink", "copy"], ...] = ("reflink", "copy")
 
 
-class RemoteConfig(_Strict):
+class RemoteConfig(_Strict, frozen=True):
     url: str
     trust: Literal["private", "shared"] = "private"
     options: dict[str, Any] = {}
 
 
-class Project(_Strict):
+class Project(_Strict, frozen=True):
     """The whole of mlo.yaml."""
 
     name: Name

@@ -40,7 +40,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 class _Dumper(_SafeDumper):  # type: ignore[misc]
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
@@ -111,4 +111,6 @@ def parse_scalar(text: str) -> Any:
 
 def dump(document: Any) -> str:
     """Block style, keys sorted; what `read` returns unchanged."""
-    return str(yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=4096))
+    return str(
+        yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=4096)
+    )

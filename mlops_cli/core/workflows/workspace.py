@@ -134,7 +134,9 @@ class Workspace:
             raise ProjectError("no remote is named in mlo.yaml", hint="mlo remote add origin s3://bucket/path")
         chosen = name or ("origin" if "origin" in names else names[0] if len(names) == 1 else None)
         if chosen is None:
-            raise ProjectError(f"there are several remotes and none is origin: {', '.join(names)}", hint="say --remote NAME")
+            raise ProjectError(
+                f"there are several remotes and none is origin: {', '.join(names)}", hint="say --remote NAME"
+            )
         if chosen not in names:
             raise NotFound(f"there is no remote {chosen}; there is {', '.join(names)}", hint="mlo remote list")
         return open_remote(chosen, self.project.remote(chosen), root=self.root)

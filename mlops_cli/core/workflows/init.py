@@ -1,0 +1,71 @@
+"""Start a project: mlo.yaml and the lines of .gitignore that keep mlo's private folder out of git."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.base.files import machine_errors, write_atomic
+from mlops_cli.core.base.records import MODEL_NAME
+from mlops_cli.core.errors import UsageError, WouldOverwrite
+
+_IGNORED = "/.mlo/"
+
+_TEMPLATE = """\
+name: {name}
+
+# Values your stages read with mlo.params(); override one for a run with: mlo run -P seed=8
+params:
+  seed: 7
+
+# Each stage is a command with what it reads and writes. Uncomment and adapt:
+# stages:
+#   train:
+#     cmd: python train.py
+#     deps: [data/raw, train.py]
+#     params: [seed]
+#     outs: [model]
+#     metrics: [metrics.json]
+
+# model:
+#   name: {name}
+#   path: model
+"""
+
+
+class Initialised(msgspec.Struct, frozen=True):
+    """What `mlo init` made: the project's folder and name, and the files it wrote."""
+
+    root: str
+    name: str
+    written: tuple[str, ...]
+
+
+def init_project(folder: Path, name: str | None) -> Initialised:
+    """Start a project in `folder`. Raises WouldOverwrite if it has a mlo.yaml, UsageError for a bad name."""
+    if (folder / "mlo.yaml").exists():
+        raise WouldOverwrite(f"{folder / 'mlo.yaml'} exists already", hint="edit it; mlo status shows where it stands")
+    chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "project"
+    if not MODEL_NAME.fullmatch(chosen):
+        raise UsageError(
+            f"{chosen!r} is not a name", hint="use letters, digits, . _ and -, and start with a letter or digit"
+        )
+    with machine_errors(f"cannot start a project in {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = ["mlo.yaml"]
+    if _ignore(folder / ".gitignore"):
+        written.append(".gitignore")
+    write_atomic(folder / "mlo.yaml", _TEMPLATE.format(name=chosen).encode())
+    return Initialised(str(folder), chosen, tuple(written))
+
+
+def _ignore(path: Path) -> bool:
+    """Add mlo's private folder to .gitignore, unless it is there; say whether the file changed."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if _IGNORED in text.splitlines():
+        return False
+    gap = "" if not text or text.endswith("\n") else "\n"
+    write_atomic(path, f"{text}{gap}{_IGNORED}\n".encode())
+    return True
