@@ -45,6 +45,9 @@ COMMANDS = (
 )
 
 
+COMPLETE_VARIABLE = "_MLO_COMPLETE"
+
+
 class Mlo(LazyGroup):
     rows = COMMANDS
 
@@ -104,6 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str], session: Session) -> int:
+    if COMPLETE_VARIABLE in session.environ:  # the shell asks what could come next; see completions/
+        from typer.completion import completion_init
+
+        completion_init()
     command: Any = typer.main.get_command(app)
     code = command.main(args=arguments, prog_name="mlo", standalone_mode=False, obj=session)
     sys.stdout.flush()

@@ -1,0 +1,141 @@
+"""The command line as a whole: its table, its help, its exit codes, what it costs to start."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from mlops_cli.cli import main as main_module
+from mlops_cli.cli.lazy import Row, equip
+from mlops_cli.cli.main import COMMANDS, main
+from mlops_cli.core.errors import Exit, MloError
+
+HEAVY = {"rich", "pandas", "numpy", "git", "fastapi", "uvicorn", "sklearn", "scipy", "pyarrow", "skops", "fsspec"}
+
+
+def loaded_after(*arguments: str, cwd: Path | None = None) -> set[str]:
+    """The top-level modules in memory after one command line, in a process of its own."""
+    code = (
+        "import sys, json\n"
+        "from mlops_cli.cli.main import main\n"
+        f"main({list(arguments)!r})\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def command_of(row: Row) -> Any:
+    command = typer.main.get_command(import_module(row.target).app)
+    equip(command)
+    return command
+
+
+def leaves(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(path, command)]
+    return [leaf for name, below in inner.items() for leaf in leaves(below, (*path, name))]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert loaded_after("--help") & HEAVY == set()
+
+
+def test_a_command_imports_only_what_it_needs(tmp_path: Path) -> None:
+    assert loaded_after("init", cwd=tmp_path) & HEAVY == set()
+
+
+def test_help_lists_every_command_under_its_panel(mlo: Any) -> None:
+    text = mlo("--help").stdout
+    for row in COMMANDS:
+        assert re.search(rf"^{re.escape(row.panel)}:$", text, re.MULTILINE)
+        assert re.search(rf"^  {row.name} +{re.escape(row.summary.split()[0])}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_the_table_says_what_the_command_says_of_itself(row: Row) -> None:
+    assert (command_of(row).help or "").strip().splitlines()[0] == row.summary
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_every_command_has_help_with_examples_and_the_common_options(row: Row, mlo: Any) -> None:
+    for path, command in leaves(command_of(row), (row.name,)):
+        text = mlo(*path, "--help").stdout
+        assert re.search(rf"^ +mlo {row.name}\b", text, re.MULTILINE), f"no example in {' '.join(path)} --help"
+        assert {"--json", "--quiet", "--debug", "--env", "-C"} <= {
+            name for option in command.params for name in option.opts
+        }
+
+
+def test_alone_mlo_prints_its_help_and_answers_2(mlo: Any) -> None:
+    answer = mlo(exit_code=2)
+    assert answer.stdout == ""
+    assert answer.stderr.startswith("Usage: mlo")
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(mlo: Any) -> None:
+    assert "Did you mean 'promote'" in mlo("promotee", exit_code=2).stderr
+
+
+def test_an_error_is_an_object_under_json(mlo: Any, here: Path) -> None:
+    answer = mlo("status", "--json", exit_code=5)
+    assert answer.stdout == ""
+    error = json.loads(answer.stderr)
+    assert set(error) == {"type", "code", "exit_code", "message", "hint"}
+    assert error["exit_code"] == 5
+    assert "mlo init" in error["hint"]
+
+
+def test_a_wrong_option_is_usage(mlo: Any) -> None:
+    assert json.loads(mlo("init", "--nonsense", "--json", exit_code=2).stderr)["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MloError("m"), Exit.BUG),
+        (ZeroDivisionError("0"), Exit.BUG),
+        (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (OSError(28, "No space left on device"), Exit.MACHINE),
+        (PermissionError(13, "Permission denied", "/x"), Exit.MACHINE),
+    ],
+)
+def test_whatever_happens_has_its_exit_code_and_no_traceback(
+    mlo: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: Exit
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(main_module, "_run", fail)
+    answer = mlo("init", exit_code=int(code))
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main_module, "_run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["init", "--debug"])
+
+
+def test_a_reader_that_goes_away_ends_mlo_quietly(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m mlops_cli --help | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[0].startswith("Usage")
+
+
+def test_the_readme_lists_the_exit_codes_of_the_enum() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (\d+) \| ([^|]+?) \|$", text, re.MULTILINE))
+    assert sorted(map(int, rows)) == sorted(map(int, Exit))
