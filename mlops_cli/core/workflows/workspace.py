@@ -115,9 +115,26 @@ class Workspace:
         """The event log that `registry:` names. Raises RemoteError if it is out of reach, never an empty log."""
         from mlops_cli.core.events.open import open_events
 
+        return open_events(
+            self.project.registry,
+            database=lambda: self.database,
+            remote=self.registry_remote,
+            cache=self.paths.private / "events",
+        )
+
+    @cached_property
+    def registry_remote(self) -> Remote | None:
+        """The remote that the registry lies on, by its name, URL or folder; None where it is local."""
+        from mlops_cli.core.events.open import is_place
+
         registry = self.project.registry
-        remote = self.remote(registry) if registry in self.project.remotes else None
-        return open_events(registry, database=lambda: self.database, remote=remote, cache=self.paths.private / "events")
+        if registry in self.project.remotes:
+            return self.remote(registry)
+        if is_place(registry) and not registry.startswith(("postgresql://", "postgres://")):
+            from mlops_cli.core.remotes.open import open_url
+
+            return open_url(registry, root=self.root)
+        return None
 
     @cached_property
     def registry(self) -> Registry:
