@@ -90,6 +90,11 @@ def _check_gates(project: Project, sources: list[Source]) -> None:
                 ) from None
 
 
+def convert_file(source: Source, kind: Any) -> Any:
+    """A whole YAML file as the struct `kind`, with the same errors as mlo.yaml."""
+    return _convert(source.document, kind, (), [source])
+
+
 def _convert(value: Any, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]) -> Any:
     try:
         return msgspec.convert(value, kind)
