@@ -1,0 +1,314 @@
+"""Bringing a path of the work tree to what an entry says, without ever losing bytes that are the user's alone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.base.digest import Digest, digest_bytes
+from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.base.progress import Progress, Silent
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import IntegrityError, NotFound, WouldOverwrite
+from mlops_cli.core.store.index import Index
+from mlops_cli.core.store.local import LocalStore
+from mlops_cli.core.store.placing import BESIDE, make_symlink
+from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
+from mlops_cli.core.store.snapshot import links_to_object, survey
+from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, walk_bytes
+
+Items = dict[bytes, TreeEntry]
+_SELF = b""  # the path of the target itself, relative to the target
+_NAMED = 10  # paths an error names before it counts the rest
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a restore did below its target, as relative paths (`.` for the target itself).
+
+    `kept` are files of the user's that no entry knows. `missing` and `corrupt` could not be restored, for want of
+    a good object; what stood in their place still stands.
+    """
+
+    added: list[str] = []
+    updated: list[str] = []
+    removed: list[str] = []
+    kept: list[str] = []
+    missing: list[str] = []
+    corrupt: list[str] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.added) + len(self.updated) + len(self.removed)
+
+    def raise_if_incomplete(self, path: str) -> None:
+        """Raises ObjectCorrupt or ObjectMissing naming what could not be restored."""
+        if self.corrupt:
+            raise ObjectCorrupt(
+                f"{path}: the cached objects of {name_some(self.corrupt)} are damaged; everything else is restored",
+                hint="run `mlo data fsck` to set them aside, then `mlo data pull`",
+            )
+        if self.missing:
+            raise ObjectMissing(
+                f"{path}: the cache has no objects for {name_some(self.missing)}; everything else is restored",
+                hint="run `mlo data pull`, or `mlo data push` on the machine that added them",
+            )
+
+
+def name_some(paths: Sequence[str]) -> str:
+    """The first ten, and how many more."""
+    rest = len(paths) - _NAMED
+    return ", ".join(paths[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def restore(
+    store: LocalStore,
+    index: Index,
+    entry: Entry,
+    target: Path,
+    *,
+    link: Sequence[str] = ("reflink", "copy"),
+    force: bool = False,
+    expected: Entry | None = None,
+    progress: Progress | None = None,
+) -> Changes:
+    """Make `target` hold `entry`, touching only what differs.
+
+    Bytes that the cache does not hold are the user's alone. Where they stand in the way, WouldOverwrite is raised
+    and nothing is changed. Files that the entry does not know are removed if `expected` knew them (by default: what
+    mlo last saw or put here); others stay and are `kept`. With `force` all that is replaced and removed. What has no
+    good object is reported in Changes, and the rest restored. The index is changed in memory; the caller saves it.
+    Raises ObjectMissing and ObjectCorrupt if the folder's own tree objects cannot be read, IntegrityError if they lie.
+    """
+    before = expected if expected is not None else index.held(target)
+    plan = _plan(store, index, entry, target, before, force)
+    if plan.refused:
+        raise WouldOverwrite(
+            f"{target} holds bytes that are nowhere else: {name_some(_texts(plan.refused))}",
+            hint="keep them with `mlo data add`, or replace them with --force",
+        )
+    with machine_errors(f"cannot write {target}"):
+        changes = _Restorer(store, index, os.fsencode(target), link, progress or Silent()).apply(plan)
+    if not changes.missing and not changes.corrupt:
+        index.hold(target, entry)
+    return changes
+
+
+def remove(store: LocalStore, index: Index, target: Path, *, force: bool = False) -> bool:
+    """Take away what stands at `target`, if all its bytes are in the cache or by force; False if nothing is there.
+
+    Raises WouldOverwrite, and changes nothing, if some bytes are nowhere else.
+    """
+    current = _look(index, target, store.algorithm)
+    if current is None:
+        return False
+    raw = os.fsencode(target)
+    refused = [] if force else _unsafe(store, raw, current, list(current))
+    if refused:
+        raise WouldOverwrite(
+            f"{target} holds bytes that are nowhere else: {name_some(_texts(refused))}",
+            hint="keep them with `mlo data add`, or replace them with --force",
+        )
+    with machine_errors(f"cannot remove {target}"):
+        for path in sorted(current, reverse=True):  # what lies in a folder sorts after the folder
+            _remove_one(_join(raw, path), current[path])
+    index.hold(target, None)
+    return True
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    wanted: Items
+    current: Items
+    write: list[bytes]  # wanted, and absent or different; parents first
+    remove: list[bytes]  # there and not wanted
+    kept: list[bytes]
+    refused: list[bytes]
+
+
+def _plan(store: LocalStore, index: Index, entry: Entry, target: Path, before: Entry | None, force: bool) -> _Plan:
+    wanted = {_SELF: _item(entry), **dict(walk_bytes(store, entry))}
+    current = _look(index, target, entry.name.algorithm) or {}
+    write = [path for path, item in wanted.items() if path not in current or _differs(item, current[path])]
+    # Where a folder stands and a file must come, what is in the folder has to go.
+    blocking = tuple(path for path in write if path in current and current[path].mode == DIR)
+    ours = _known(store, before)
+    remove: list[bytes] = []
+    kept: list[bytes] = []
+    for path in current:
+        if path not in wanted:
+            (remove if force or path in ours or _lies_in(path, blocking) else kept).append(path)
+    occupied = {parent for path in kept for parent in _parents(path)}
+    remove = [path for path in remove if path not in occupied]
+    touched = [path for path in (*write, *remove) if path in current]
+    refused = [] if force else _unsafe(store, os.fsencode(target), current, touched)
+    return _Plan(wanted, current, write, remove, kept, refused)
+
+
+def _differs(wanted: TreeEntry, current: TreeEntry) -> bool:
+    return wanted.mode != current.mode or (wanted.mode != DIR and wanted.digest != current.digest)
+
+
+def _known(store: LocalStore, before: Entry | None) -> set[bytes]:
+    """The paths of what mlo put or saw here before; none if its trees are gone, and then nothing is removed."""
+    if before is None:
+        return set()
+    try:
+        return {path for path, _ in walk_bytes(store, before)}
+    except (NotFound, IntegrityError):
+        return set()
+
+
+def _unsafe(store: LocalStore, target: bytes, current: Items, touched: Sequence[bytes]) -> list[bytes]:
+    """Those of `touched` whose bytes would be lost: the cache has no object of them, or a damaged one."""
+    found = []
+    for path in touched:
+        item = current[path]
+        if item.mode == DIR or (item.mode == LINK and links_to_object(_join(target, path))):
+            continue
+        try:
+            store.verify(Digest.parse(item.digest))
+        except (ObjectMissing, ObjectCorrupt):
+            found.append(path)
+    return found
+
+
+def _look(index: Index, target: Path, algorithm: str) -> Items | None:
+    """What stands at the target, itself included, by path relative to it; None if nothing does."""
+    raw = os.fsencode(target)
+    try:
+        if stat.S_ISLNK(os.lstat(raw).st_mode) and (not links_to_object(raw) or not os.path.exists(raw)):
+            content = os.readlink(raw)
+            return {_SELF: TreeEntry(_SELF, LINK, str(digest_bytes(content, algorithm)), len(content))}
+        found = survey(index, target, algorithm)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return {_SELF: _item(found.entry), **found.items}
+
+
+class _Restorer:
+    """Carries a plan out, one folder's index key at a time."""
+
+    def __init__(self, store: LocalStore, index: Index, target: bytes, link: Sequence[str], progress: Progress) -> None:
+        self._store = store
+        self._index = index
+        self._target = target
+        self._link = link
+        self._progress = progress
+
+    def apply(self, plan: _Plan) -> Changes:
+        changes = Changes(kept=_texts(plan.kept))
+        absent = self._store.missing(plan.wanted[path].digest for path in plan.write if plan.wanted[path].mode != DIR)
+        parent = os.path.dirname(self._target)
+        if plan.write and parent:
+            os.makedirs(parent, exist_ok=True)
+        if plan.write and os.stat(parent or b".").st_dev != self._store.device:
+            _sweep(self._target)
+        for path in sorted(plan.remove, reverse=True):
+            _remove_one(_join(self._target, path), plan.current[path])
+            changes.removed.append(_text(path))
+        self._progress.begin("restoring", len(plan.write), "files")
+        try:
+            for path in plan.write:
+                self._write_one(path, plan, absent, changes)
+                self._progress.advance()
+        finally:
+            self._progress.end()
+        return changes
+
+    def _write_one(self, path: bytes, plan: _Plan, absent: set[str], changes: Changes) -> None:
+        wanted, current = plan.wanted[path], plan.current.get(path)
+        if wanted.digest in absent:
+            changes.missing.append(_text(path))
+            return
+        place = _join(self._target, path)
+        try:
+            if current is not None and wanted.mode != current.mode and DIR in (wanted.mode, current.mode):
+                if wanted.mode != DIR:
+                    self._store.verify(Digest.parse(wanted.digest))
+                _remove_one(place, current)
+                current = None
+            self._put(place, wanted, new=current is None)
+        except ObjectCorrupt:
+            changes.corrupt.append(_text(path))
+            return
+        except FileExistsError:
+            raise WouldOverwrite(
+                f"{os.fsdecode(place)} came into being meanwhile, or this file system takes two names for one",
+                hint="look at it and move it away, then run the same command again",
+            ) from None
+        if path in plan.current:
+            changes.updated.append(_text(path))
+        elif wanted.mode != DIR or path == _SELF:
+            changes.added.append(_text(path))
+
+    def _put(self, place: bytes, wanted: TreeEntry, *, new: bool) -> None:
+        if wanted.mode == DIR:
+            os.mkdir(place)
+        elif wanted.mode == LINK:
+            make_symlink(self._store, self._store.read(Digest.parse(wanted.digest)), place, new=new)
+        else:
+            self._store.place(wanted.digest, place, link=self._link, executable=wanted.mode == EXEC, new=new)
+            # Not flushed to the disk, since the cache has the bytes; so the index trusts the file only after
+            # it has been read once more.
+            self._index.note(place, os.stat(place), wanted.digest, trusted=False)
+
+
+def _sweep(target: bytes) -> None:
+    """Remove temp files that a killed mlo left beside `target` and below it."""
+    folders = [os.path.dirname(target) or b"."]
+    while folders:
+        folder = folders.pop()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+            for item in found:
+                if item.name.startswith(BESIDE):
+                    os.unlink(item.path)
+                elif (item.path == target or folder.startswith(target)) and item.is_dir(follow_symlinks=False):
+                    folders.append(item.path)
+
+
+def _remove_one(place: bytes, item: TreeEntry) -> None:
+    """Unlink a file or link; remove a folder unless something is still in it."""
+    try:
+        if item.mode == DIR:
+            os.rmdir(place)
+        else:
+            os.unlink(place)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or item.mode != DIR:
+            raise
+
+
+def _item(entry: Entry) -> TreeEntry:
+    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
+    return TreeEntry(_SELF, mode, entry.digest, entry.size, entry.files)
+
+
+def _join(folder: bytes, path: bytes) -> bytes:
+    return folder + b"/" + path if path else folder
+
+
+def _lies_in(path: bytes, folders: tuple[bytes, ...]) -> bool:
+    return any(not folder or path.startswith(folder + b"/") for folder in folders)
+
+
+def _parents(path: bytes) -> list[bytes]:
+    found = []
+    while path:
+        path = path.rpartition(b"/")[0]
+        found.append(path)
+    return found
+
+
+def _text(path: bytes) -> str:
+    return os.fsdecode(path) or "."
+
+
+def _texts(paths: Sequence[bytes]) -> list[str]:
+    return [_text(path) for path in paths]

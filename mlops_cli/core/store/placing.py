@@ -1,0 +1,171 @@
+"""Putting an object's bytes at a path of the work tree: verified, and in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mlops_cli.core.base.digest import BLOCK_BYTES, Digest, hasher
+from mlops_cli.core.store.links import NOT_LINKABLE, reflink
+from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
+
+# A temp file beside its target, needed where cache and work tree are different file systems. Nothing records such
+# names as data, so one that a killed mlo left behind is never in the way; checkout sweeps them.
+BESIDE = b".mlo-tmp-"
+
+
+class _Source(Protocol):
+    @property
+    def device(self) -> int: ...
+    def temporary(self) -> str: ...
+    def absent(self, digest: Digest) -> ObjectMissing: ...
+    def corrupt(self, digest: Digest) -> ObjectCorrupt: ...
+
+
+def place(
+    store: _Source, digest: str, source: str, target: bytes, *, link: Sequence[str], executable: bool, new: bool
+) -> None:
+    """Bring the object file `source` to `target` by the first way of `link` that works. See LocalStore.copy_to."""
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise store.absent(Digest.parse(digest)) from None
+    try:
+        for way in (*link, "copy"):
+            if way in ("hardlink", "symlink"):
+                if executable:
+                    continue
+                _verify(store, handle, digest)
+                if _link(store, way, source, target, new=new):
+                    return
+            elif _copy(store, handle, digest, target, clone=way == "reflink", executable=executable, new=new):
+                return
+    finally:
+        os.close(handle)
+
+
+def _link(store: _Source, way: str, source: str, target: bytes, *, new: bool) -> bool:
+    """A hard or soft link, made under a temp name and renamed. False where the file system has none."""
+    for temporary in _homes(store, target):
+        try:
+            if way == "hardlink":
+                os.link(source, temporary)
+            else:
+                os.symlink(os.path.abspath(source), temporary)
+        except OSError as error:
+            if error.errno in NOT_LINKABLE:
+                continue
+            raise
+        try:
+            rename(temporary, target, new=new)
+            return True
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        finally:
+            _unlink(temporary)
+    return False
+
+
+def _copy(store: _Source, source: int, digest: str, target: bytes, *, clone: bool, executable: bool, new: bool) -> bool:
+    """A copy, hashed while it is made. False if it should share blocks (`clone`) and cannot."""
+    algorithm, _, hexadecimal = digest.partition(":")
+    for temporary in _homes(store, target):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        handle = os.open(temporary, flags, 0o777 if executable else 0o666)  # less the user's umask
+        try:
+            try:
+                if clone and not reflink(source, handle):
+                    return False
+                os.lseek(source, 0, os.SEEK_SET)
+                state = hasher(algorithm)
+                while block := os.read(handle if clone else source, BLOCK_BYTES):
+                    state.update(block)
+                    if not clone:
+                        write_all(handle, block)
+            finally:
+                os.close(handle)
+            if state.hexdigest() != hexadecimal:
+                raise store.corrupt(Digest.parse(digest))
+            rename(temporary, target, new=new)
+            return True
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        finally:
+            _unlink(temporary)
+    return False
+
+
+def rename(temporary: bytes, target: bytes, *, new: bool = False) -> None:
+    """Rename last: whoever looks sees the old file or the new one, never half of one."""
+    # Two names that a file system takes for one (A and a, NFC and NFD) must not silently replace each other.
+    if new and os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+    os.rename(temporary, target)
+
+
+def make_symlink(store: _Source, content: bytes, target: bytes, *, new: bool = False) -> None:
+    """A link that says `content`, whatever that may point at."""
+    for temporary in _homes(store, target):
+        os.symlink(content, temporary)
+        try:
+            rename(temporary, target, new=new)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        finally:
+            _unlink(temporary)
+
+
+def hash_file(path: str, algorithm: str, *, seen: Callable[[int], None] | None = None) -> tuple[str, int]:
+    """Hex digest and size of a file."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _hash(handle, algorithm, seen)
+    finally:
+        os.close(handle)
+
+
+def _hash(handle: int, algorithm: str, seen: Callable[[int], None] | None = None) -> tuple[str, int]:
+    state, size = hasher(algorithm), 0
+    while block := os.read(handle, BLOCK_BYTES):
+        state.update(block)
+        size += len(block)
+        if seen is not None:
+            seen(len(block))
+    return state.hexdigest(), size
+
+
+def _verify(store: _Source, handle: int, digest: str) -> None:
+    algorithm, _, hexadecimal = digest.partition(":")
+    os.lseek(handle, 0, os.SEEK_SET)
+    if _hash(handle, algorithm)[0] != hexadecimal:
+        raise store.corrupt(Digest.parse(digest))
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """os.write until all is written; it may stop early at a full disk's edge."""
+    written = os.write(handle, data)
+    while written < len(data):
+        data = data[written:]
+        written = os.write(handle, data)
+
+
+def _homes(store: _Source, target: bytes) -> list[bytes]:
+    """Where to make a temp file that can be renamed to `target`: the cache's temp folder, where the user never
+    meets it, if that is the same file system (bind mounts may still refuse); else beside the target."""
+    folder = os.path.dirname(target) or b"."
+    beside = os.path.join(folder, BESIDE + secrets.token_hex(6).encode())
+    ours = os.fsencode(store.temporary())
+    return [ours, beside] if os.stat(folder).st_dev == store.device else [beside]
+
+
+def _unlink(path: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

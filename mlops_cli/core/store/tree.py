@@ -1,0 +1,204 @@
+"""Tree objects: what a folder holds, one object a folder, in one canonical spelling. See FORMAT.md, "Tree"."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from mlops_cli.core.base.digest import HEX_DIGITS, Digest
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import IntegrityError
+
+MAGIC = b"MLOTREE"
+VERSION = 1
+FILE, EXEC, LINK, DIR = 1, 2, 3, 4
+KINDS: dict[int, Literal["file", "exec", "link", "dir"]] = {FILE: "file", EXEC: "exec", LINK: "link", DIR: "dir"}
+ALGORITHMS = {"xxh128": 1, "blake3": 2}
+MAX_DEPTH = 256  # a path of that many folders is longer than systems allow; a loop is deeper
+_EMPTY_FOLDERS = 1_000_000  # more folders than this, beyond what the files explain, are an attack
+_NAMES = {number: name for name, number in ALGORITHMS.items()}
+_HEADER = struct.Struct("<7sBBI")  # magic, version, algorithm, number of entries
+_FIXED = struct.Struct("<BHQQ")  # mode, length of the name, size, files; then digest and name
+_NAME_BYTES = 255
+FORBIDDEN = frozenset({b"", b".", b"..", b".git", b".mlo"})
+
+
+class TreeEntry(msgspec.Struct, frozen=True, gc=False):
+    """One name in a folder. `size` is in bytes; for a folder, of all files below it, and `files` counts those."""
+
+    name: bytes
+    mode: int
+    digest: str
+    size: int
+    files: int = 1
+
+    @property
+    def kind(self) -> Literal["file", "exec", "link", "dir"]:
+        return KINDS[self.mode]
+
+    @property
+    def is_dir(self) -> bool:
+        return self.mode == DIR
+
+    @property
+    def entry(self) -> Entry:
+        """The same as a record; a link counts as a file that holds its target."""
+        if self.mode == DIR:
+            return Entry(self.digest, "dir", self.size, self.files)
+        return Entry(self.digest, "file", self.size, executable=self.mode == EXEC)
+
+    def same_content(self, other: TreeEntry) -> bool:
+        return self.digest == other.digest and self.mode == other.mode
+
+
+class Readable(Protocol):
+    def read(self, digest: Digest) -> bytes: ...
+
+
+def forbidden_name(name: bytes) -> bool:
+    """Names no tree may hold: `.git` and `.mlo` in any case, or a restored tree could run commands."""
+    return name in FORBIDDEN or b"/" in name or b"\0" in name or name.lower() in FORBIDDEN
+
+
+def encode(entries: Iterable[TreeEntry], algorithm: str) -> bytes:
+    """The tree object of a folder. Raises IntegrityError for what `decode` would refuse."""
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    prefix = len(algorithm) + 1
+    parts = [_HEADER.pack(MAGIC, VERSION, ALGORITHMS[algorithm], len(ordered))]
+    fixed, join = _FIXED.pack, parts.append
+    previous = None
+    for entry in ordered:
+        name = entry.name
+        if name == previous or len(name) > _NAME_BYTES or forbidden_name(name):
+            raise IntegrityError(f"{os.fsdecode(name)!r} cannot stand in a tree", hint="rename it")
+        if not entry.digest.startswith(algorithm) or entry.mode not in KINDS:
+            raise IntegrityError(
+                f"{os.fsdecode(name)!r} does not fit a tree of {algorithm}", hint="add its folder again"
+            )
+        previous = name
+        join(fixed(entry.mode, len(name), entry.size, entry.files))
+        join(bytes.fromhex(entry.digest[prefix:]))
+        join(name)
+    return b"".join(parts)
+
+
+def is_tree(data: bytes) -> bool:
+    return data.startswith(MAGIC)
+
+
+def decode(data: bytes) -> list[TreeEntry]:
+    """The entries of a tree object, in order. Raises IntegrityError unless `encode` would write these very bytes."""
+    if len(data) < _HEADER.size or not is_tree(data):
+        raise _damaged("it does not begin like one")
+    _, version, number, count = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise IntegrityError(f"this tree has version {version}; this mlo reads {VERSION}", hint="upgrade mlo")
+    algorithm = _NAMES.get(number)
+    if algorithm is None:
+        raise _damaged(f"algorithm {number} is unknown")
+    width = HEX_DIGITS[algorithm] // 2
+    if count * (_FIXED.size + width + 1) > len(data):  # before anything of that length is built
+        raise _damaged(f"it promises {count} entries in {len(data)} bytes")
+    prefix = f"{algorithm}:"
+    entries: list[TreeEntry] = []
+    offset, previous = _HEADER.size, b""
+    for _ in range(count):
+        start = offset + _FIXED.size + width
+        if start > len(data):
+            raise _damaged("it ends in the middle of an entry")
+        mode, length, size, files = _FIXED.unpack_from(data, offset)
+        name = data[start : start + length]
+        if len(name) != length or length > _NAME_BYTES or forbidden_name(name):
+            raise _damaged(f"{os.fsdecode(name)!r} is not a name")
+        if name <= previous:
+            raise _damaged(f"{os.fsdecode(name)!r} is out of order or stands twice")
+        if mode not in KINDS or (mode != DIR and files != 1):
+            raise _damaged(f"{os.fsdecode(name)!r} has mode {mode} and {files} files")
+        entries.append(TreeEntry(name, mode, prefix + data[start - width : start].hex(), size, files))
+        offset, previous = start + length, name
+    if offset != len(data):
+        raise _damaged(f"{len(data) - offset} bytes follow the last entry")
+    return entries
+
+
+def _damaged(why: str) -> IntegrityError:
+    return IntegrityError(f"not a tree object: {why}", hint="run `mlo data fsck`, then `mlo data pull`")
+
+
+def totals(entries: Sequence[TreeEntry]) -> tuple[int, int]:
+    """Bytes and files below a folder with these entries."""
+    return sum(entry.size for entry in entries), sum(entry.files for entry in entries)
+
+
+def read_tree(store: Readable, entry: Entry | TreeEntry) -> list[TreeEntry]:
+    """Decode the folder that `entry` names, and hold the entry's claims against it.
+
+    Raises IntegrityError, ObjectMissing."""
+    entries = decode(store.read(Digest.parse(entry.digest)))
+    size, files = totals(entries)
+    if (size, files) != (entry.size, entry.files):
+        raise IntegrityError(
+            f"the tree {entry.digest} holds {files} files of {size} bytes, "
+            f"but what names it says {entry.files} of {entry.size}",
+            hint="the lock or the tree that names it was altered; restore it from git",
+        )
+    return entries
+
+
+def walk(store: Readable, entry: Entry) -> Iterator[tuple[str, TreeEntry]]:
+    """Everything below a folder, parents first: (path relative to it, entry). Names that are not UTF-8 come
+    as os.fsdecode gives them. Nothing for a file. Raises ObjectMissing, IntegrityError."""
+    for path, found in walk_bytes(store, entry):
+        yield os.fsdecode(path), found
+
+
+def walk_bytes(store: Readable, entry: Entry) -> Iterator[tuple[bytes, TreeEntry]]:
+    """As `walk`, with paths as raw bytes."""
+    if entry.kind != "dir":
+        return
+    left = _EMPTY_FOLDERS + MAX_DEPTH * entry.files
+    stack = [(b"", 0, iter(read_tree(store, entry)))]
+    while stack:
+        prefix, depth, entries = stack[-1]
+        found = next(entries, None)
+        if found is None:
+            stack.pop()
+            continue
+        left -= 1
+        if left < 0 or depth >= MAX_DEPTH:
+            raise IntegrityError(
+                f"the tree {entry.digest} does not end", hint="it was made to do harm; do not restore it"
+            )
+        path = prefix + found.name
+        yield path, found
+        if found.mode == DIR:
+            stack.append((path + b"/", depth + 1, iter(read_tree(store, found))))
+
+
+def closure(store: Readable, entry: Entry) -> Iterator[Digest]:
+    """Every object that `entry` needs, each once, content before the tree that names it; its own digest last."""
+    seen: set[str] = set()
+    if entry.kind == "dir":
+        yield from _closure(store, entry, seen, 0)
+    if entry.digest not in seen:
+        yield entry.name
+
+
+def _closure(store: Readable, folder: Entry | TreeEntry, seen: set[str], depth: int) -> Iterator[Digest]:
+    if depth >= MAX_DEPTH:
+        raise IntegrityError(f"the tree {folder.digest} does not end", hint="it was made to do harm; do not restore it")
+    for entry in read_tree(store, folder):
+        if entry.digest in seen:
+            continue
+        if entry.mode == DIR:
+            yield from _closure(store, entry, seen, depth + 1)
+        else:
+            seen.add(entry.digest)
+            yield Digest.parse(entry.digest)
+    if folder.digest not in seen:
+        seen.add(folder.digest)
+        yield Digest.parse(folder.digest)
