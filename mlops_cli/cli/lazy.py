@@ -1,62 +1,44 @@
-"""A group whose commands are imported only when they run, so that `mlo --help` costs nothing."""
+"""A group whose commands are imported only when they run, and the options that every command takes."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import typer
 import typer.core
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the table of commands: where a command lives and what `mlo --help` says of it."""
-
-    name: str
-    summary: str
-    panel: str
-    module: str = ""  # below mlops_cli.cli.commands; the command's own name if empty
-
-    @property
-    def target(self) -> str:
-        return f"mlops_cli.cli.commands.{self.module or self.name.replace('-', '_')}"
+from mlops_cli.cli.table import COMMANDS, Row, help_text
 
 
-class LazyGroup(typer.core.TyperGroup):
-    """Holds a stub for each row; the stub gives way to the real command when it is resolved.
+class Mlo(typer.core.TyperGroup):
+    """Holds a stub for each row of the table; the stub gives way to the real command when it is resolved.
 
     Typer brings a Click of its own and wants a TyperGroup, so Click's recipe for lazy groups does not fit.
     """
 
-    rows: tuple[Row, ...] = ()
-
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        for row in self.rows:
+        for row in COMMANDS:
             self.commands[row.name] = typer.core.TyperCommand(row.name, help=row.summary, rich_markup_mode=None)
 
-    def real(self, row: Row) -> Any:
-        """Import the module of a row and build its command (a command, or a group of them)."""
-        command: Any = typer.main.get_command(import_module(row.target).app)
-        command.name = row.name
-        equip(command)
-        self.commands[row.name] = command
-        return command
-
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        row = next((row for row in self.rows if args and row.name == args[0]), None)
+        row = next((row for row in COMMANDS if args and row.name == args[0]), None)
         if row is not None:
-            self.real(row)
+            self.commands[row.name] = load_command(row)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        width = max(len(row.name) for row in self.rows)
-        for panel in dict.fromkeys(row.panel for row in self.rows):
-            with formatter.section(panel):
-                formatter.write_dl([(row.name.ljust(width), row.summary) for row in self.rows if row.panel == panel])
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(help_text())
+
+
+def load_command(row: Row) -> Any:
+    """Import the module of a row and build its command (a command, or a group of them)."""
+    command: Any = typer.main.get_command(import_module(row.module).app)
+    command.name = row.name
+    equip(command)
+    return command
 
 
 def equip(command: Any) -> None:
@@ -74,7 +56,7 @@ def common_options() -> tuple[Any, ...]:
     """The options every command takes. They are kept in the Session, not passed to the command's function."""
 
     def keep(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
-        if value:
+        if value and ctx.obj is not None:  # there is no session while a shell asks for completions
             setattr(ctx.obj, str(param.name), value)
         return value
 

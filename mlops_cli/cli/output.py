@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
-from mlops_cli.core.base.progress import Unit
-from mlops_cli.core.errors import MloError
+if TYPE_CHECKING:
+    from mlops_cli.core.base.progress import Unit
+    from mlops_cli.core.errors import MloError
 
 Result = TypeVar("Result")
 
@@ -116,6 +115,8 @@ class Output:
 
 def json_text(result: Any) -> str:
     """Two-space indented JSON; NaN and infinities become null, as JSON has no word for them."""
+    import msgspec
+
     return msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2).decode()
 
 

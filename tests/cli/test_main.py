@@ -4,16 +4,15 @@ import json
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from mlops_cli.cli import main as main_module
-from mlops_cli.cli.lazy import Row, equip
-from mlops_cli.cli.main import COMMANDS, main
+from mlops_cli.cli.lazy import load_command
+from mlops_cli.cli.main import main
+from mlops_cli.cli.table import COMMANDS, Row
 from mlops_cli.core.errors import Exit, MloError
 
 HEAVY = {"rich", "pandas", "numpy", "git", "fastapi", "uvicorn", "sklearn", "scipy", "pyarrow", "skops", "fsspec"}
@@ -29,12 +28,6 @@ def loaded_after(*arguments: str, cwd: Path | None = None) -> set[str]:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
     return set(json.loads(done.stderr.splitlines()[-1]))
-
-
-def command_of(row: Row) -> Any:
-    command = typer.main.get_command(import_module(row.target).app)
-    equip(command)
-    return command
 
 
 def leaves(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
@@ -61,17 +54,22 @@ def test_help_lists_every_command_under_its_panel(mlo: Any) -> None:
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_the_table_says_what_the_command_says_of_itself(row: Row) -> None:
-    assert (command_of(row).help or "").strip().splitlines()[0] == row.summary
+    assert (load_command(row).help or "").strip().splitlines()[0] == row.summary
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_every_command_has_help_with_examples_and_the_common_options(row: Row, mlo: Any) -> None:
-    for path, command in leaves(command_of(row), (row.name,)):
+    for path, command in leaves(load_command(row), (row.name,)):
         text = mlo(*path, "--help").stdout
         assert re.search(rf"^ +mlo {row.name}\b", text, re.MULTILINE), f"no example in {' '.join(path)} --help"
         assert {"--json", "--quiet", "--debug", "--env", "-C"} <= {
             name for option in command.params for name in option.opts
         }
+
+
+def test_help_fits_a_narrow_terminal_and_asks_no_parser(mlo: Any) -> None:
+    assert max(map(len, mlo("--help").stdout.splitlines())) <= 80
+    assert "typer" not in loaded_after("--help")
 
 
 def test_alone_mlo_prints_its_help_and_answers_2(mlo: Any) -> None:
@@ -124,8 +122,9 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(main_module, "_run", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(MloError) as caught:
         main(["init", "--debug"])
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_reader_that_goes_away_ends_mlo_quietly(tmp_path: Path) -> None:
