@@ -263,3 +263,18 @@ def test_any_text_parses_or_is_an_expression_error(text: str) -> None:
     except ExpressionError as error:
         problem = error
     assert problem is None or (1 <= problem.column <= len(text) + 1 and problem.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("auc >= champion.auc - 0.005", True),
+        ("auc >= 0.65 and auc >= champion.auc", True),
+        ("auc >= 0.95 and auc >= champion.auc", False),
+        ("not auc < champion.auc", True),
+        ("not (auc < champion.auc or auc > 0.5)", False),
+        ("auc > 0.9 or auc > champion.auc", True),
+    ],
+)
+def test_a_comparison_with_a_free_name_counts_in_favour_and_the_rest_is_judged(text: str, passes: bool) -> None:
+    assert parse(text).judge({"auc": 0.7}, free={"champion.auc"}) is passes

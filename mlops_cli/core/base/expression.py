@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
@@ -155,9 +155,13 @@ class Expression:
         """Does it pass? Only a claim that is true does; one that cannot be decided does not."""
         return self.judge(values) is True
 
-    def judge(self, values: Values) -> bool | None:
-        """True, False, or None where a missing value or NaN leaves it undecided."""
-        return _truth(self._root, values)
+    def judge(self, values: Values, *, free: Collection[str] = ()) -> bool | None:
+        """True, False, or None where a missing value or NaN leaves it undecided.
+
+        A comparison that reads a name in `free` counts in the expression's favour, whatever it says: there is nothing
+        yet to compare with (a gate's first champion).
+        """
+        return _truth(_freed(self._root, frozenset(free), favour=True) if free else self._root, values)
 
     def explain(self, values: Values) -> list[Comparison]:
         """Each comparison, from left to right, with the numbers it compared."""
@@ -382,6 +386,17 @@ def _truth(node: Node, values: Values) -> bool | None:
         return None if among is None else among is not node.negated
     value = _value(node, values)
     return value if isinstance(value, bool) else None
+
+
+def _freed(node: Node, free: frozenset[str], *, favour: bool) -> Node:
+    """The tree with every claim that reads a free name replaced by the truth that favours the whole."""
+    if isinstance(node, Join):
+        return replace(node, items=tuple(_freed(item, free, favour=favour) for item in node.items))
+    if isinstance(node, Not):
+        return replace(node, item=_freed(node.item, free, favour=not favour))
+    if any(isinstance(inner, Name) and inner.name in free for inner in _walk(node)):
+        return Literal(favour, node.start, node.end)
+    return node
 
 
 def _compare(sign: str, left: Value, right: Value) -> bool | None:

@@ -1,0 +1,73 @@
+"""The rows that an entry of the store holds, as one Arrow table."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import MloError, ProjectError
+from mlops_cli.core.store.tree import walk
+from mlops_cli.core.workflows.resolve import bring
+from mlops_cli.core.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".parquet", ".csv")
+
+
+def read_rows(workspace: Workspace, entry: Entry, path: str) -> pa.Table:
+    """The rows of `path`, which held `entry`: a Parquet or CSV file, or a folder of them, read in order of name.
+
+    Every byte is verified; objects that the cache lacks come from a remote. Raises ProjectError for other files,
+    ObjectMissing, IntegrityError, RemoteError.
+    """
+    import pyarrow as pa
+
+    bring(workspace, entry, what=path)
+    if entry.kind == "file":
+        return _read(workspace, entry.digest, path)
+    tables = [
+        _read(workspace, found.digest, f"{path}/{name}")
+        for name, found in walk(workspace.store, entry)
+        if found.kind in ("file", "exec") and PurePosixPath(name).suffix.lower() in SUFFIXES
+    ]
+    if not tables:
+        raise ProjectError(
+            f"{path} holds no rows: no file in it is Parquet or CSV", hint="name a file, or such a folder"
+        )
+    try:
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowInvalid as error:
+        raise ProjectError(f"the files in {path} have different columns: {error}", hint="name one of them") from None
+
+
+def _read(workspace: Workspace, digest: str, path: str) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    source = pa.BufferReader(workspace.store.read(Digest.parse(digest)))
+    try:
+        if path.lower().endswith(".csv"):
+            return csv.read_csv(source)
+        return parquet.read_table(source)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
+
+
+def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
+    """How many rows Parquet files hold, from their footers alone; None for other files and absent objects."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    digests = [(path, entry.digest)]
+    try:
+        if entry.kind == "dir":
+            digests = [(name, found.digest) for name, found in walk(workspace.store, entry) if not found.is_dir]
+        digests = [(name, digest) for name, digest in digests if name.lower().endswith(".parquet")]
+        files = [workspace.store.path_of(Digest.parse(digest)) for _, digest in digests]
+        return sum(parquet.read_metadata(file).num_rows for file in files) if files else None
+    except (OSError, pa.ArrowInvalid, MloError):
+        return None
