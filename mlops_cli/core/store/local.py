@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import BLOCK_BYTES, Digest, hasher
 from mlops_cli.core.base.files import machine_errors, write_atomic
 from mlops_cli.core.errors import IntegrityError, ProjectError
-from mlops_cli.core.store import durable, placing
+from mlops_cli.core.store import placing
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.stable import SMALL_BYTES, read_stable

@@ -40,6 +40,12 @@ def sync_folders(folders: Collection[str]) -> None:
         fsync_folder(folder)
 
 
+def sync_tree(folder: Path) -> None:
+    """Make everything below a folder durable, by flushing the file system it lies on."""
+    if not _sync_filesystem(folder):
+        os.sync()
+
+
 def _sync_filesystem(folder: Path) -> bool:
     """Linux's syncfs(2), which reports write errors; False where there is none."""
     syncfs = _syncfs()

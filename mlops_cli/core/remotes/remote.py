@@ -1,0 +1,68 @@
+"""What a remote promises: bytes under keys, in a folder or a bucket that other machines reach too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from mlops_cli.core.errors import IntegrityError, RemoteError
+
+
+class Unsupported(RemoteError):
+    """This backend cannot do that safely."""
+
+    code = "unsupported"
+
+
+class Remote(Protocol):
+    """Keys are relative paths with forward slashes; `tmp/` is the remote's own.
+
+    A put shows the whole value or nothing, and is durable after `settle`; put_if_absent is durable on return and
+    exactly one of several racing callers gets True. What get returns is not verified: who knows the digest does that.
+    Every failure of the backend is a RemoteError that names the remote and its URL; an absent key is NotFound.
+    Several threads may call one remote.
+    """
+
+    name: str
+    url: str  # for people: without passwords
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Create the key, or answer False if it exists. Raises Unsupported where no atomic create is proven."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def put_file(self, key: str, path: Path) -> None: ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def get_file(self, key: str, target: Path) -> None:
+        """Write the value to `target`, which the caller made up; on an error part of it may stand there."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix`, sorted. `prefix` is empty or ends where a name ends: `runs/`."""
+        ...
+
+    def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """As list, with the size in bytes of each value."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that is absent already is no error."""
+        ...
+
+    def settle(self) -> None:
+        """Return when everything put so far would survive a power cut of the machine that holds it."""
+        ...
+
+
+def checked_key(key: str) -> str:
+    """The key, if it stays inside the remote. Raises IntegrityError."""
+    pure = PurePosixPath(key)
+    if not key or "\0" in key or "\\" in key or pure.is_absolute() or ".." in pure.parts or str(pure) != key:
+        raise IntegrityError(f"{key!r} is not a key of a remote", hint="the file that names it was altered")
+    return key
