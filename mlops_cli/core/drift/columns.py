@@ -1,0 +1,234 @@
+"""From Arrow columns to what the tests take: sorted numbers, category counts, time order, missing rows.
+
+Values of any origin are taken alike: nullable or not, dictionary-encoded, decimal, chunked. NaN is missing;
+infinities are values. Whole numbers beyond 2^53 are rounded to a double, on both sides alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_cli.core.base.clock import format_time
+from mlops_cli.core.base.digest import digest_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Array = NDArray[np.float64]
+Group = Literal["numeric", "boolean", "string", "datetime", "null", "other"]
+
+GROUPS: dict[str, Group] = {
+    "float": "numeric",
+    "integer": "numeric",
+    "boolean": "boolean",
+    "string": "string",
+    "datetime": "datetime",
+}
+LONGEST_VALUE = 200  # characters; a longer text is known by its beginning and its digest
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A numeric column. `values` (n,) without missing ones in row order; `present` (rows,) or None if all are."""
+
+    values: Array
+    present: NDArray[np.bool_] | None
+    rows: int
+
+    @property
+    def missing(self) -> int:
+        return self.rows - len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """A categorical column: `codes` (n,) into `values`, -1 for a value that is not among them; as in Numbers else."""
+
+    codes: NDArray[np.int64]
+    values: list[str]
+    present: NDArray[np.bool_] | None
+    rows: int
+
+    @property
+    def missing(self) -> int:
+        return self.rows - len(self.codes)
+
+
+def group_of(kind: pa.DataType) -> Group:
+    """Which tests fit values of an Arrow type."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return group_of(kind.value_type)
+    if types.is_boolean(kind):
+        return "boolean"
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "numeric"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "string"
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return "datetime"
+    return "null" if types.is_null(kind) else "other"
+
+
+def numbers(column: pa.ChunkedArray) -> Numbers:
+    """A column of numbers or booleans as doubles. Raises pa.ArrowInvalid if it cannot be."""
+    import pyarrow as pa
+
+    column = _plain(column)
+    if pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
+        column = column.cast(pa.float64())
+    elif not pa.types.is_null(column.type):
+        column = column.cast(pa.float64(), safe=False)
+    else:
+        return Numbers(np.empty(0), np.zeros(len(column), bool), len(column))
+    values = np.asarray(column.to_numpy(), dtype=np.float64)
+    absent = np.isnan(values)
+    if not absent.any():
+        return Numbers(values, None, len(values))
+    return Numbers(values[~absent], ~absent, len(values))
+
+
+def as_group(column: pa.ChunkedArray, group: Group) -> pa.ChunkedArray:
+    """A categorical column as its model takes it: numbers become booleans for a boolean, anything becomes text else.
+
+    Raises pa.ArrowInvalid for numbers other than 0 and 1 where booleans are meant.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = _plain(column)
+    if group == "boolean" and group_of(column.type) == "numeric":
+        if not pc.all(pc.is_in(column, value_set=pa.array([0, 1], column.type)), min_count=0).as_py():
+            raise pa.ArrowInvalid("numbers other than 0 and 1 are no booleans")
+        return column.cast(pa.bool_())
+    return column
+
+
+def categories(column: pa.ChunkedArray, known: list[str] | None = None) -> Categories:
+    """A column of texts; other values are taken as texts. `known` fixes the values; without it, all that occur."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = _texts(column)
+    rows = len(column)
+    present: NDArray[np.bool_] | None = None
+    if column.null_count:
+        present = np.asarray(pc.is_valid(column).to_numpy())
+        column = column.drop_null()
+    if known is None:
+        encoded = column.combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        codes, values = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
+    else:
+        found = pc.index_in(column, value_set=pa.array(known, pa.large_string()))
+        codes, values = pc.fill_null(found, -1).to_numpy(), known
+    return Categories(np.asarray(codes, dtype=np.int64), values, present, rows)
+
+
+def unseen_values(column: pa.ChunkedArray, known: list[str], limit: int) -> list[tuple[str, int]]:
+    """The most frequent values that are not in `known`, with their rows; ties by value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = _texts(column).drop_null()
+    fresh = column.filter(pc.invert(pc.is_in(column, value_set=pa.array(known, pa.large_string()))))
+    counted = pc.value_counts(fresh.combine_chunks())
+    pairs = [(str(item["values"]), int(item["counts"])) for item in counted.to_pylist()] if len(counted) else []
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+
+def time_order(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+    """Row numbers in order of time, rows of one time in their own order; None if the column orders nothing.
+
+    Texts are read as ISO 8601; numbers are taken as they are; rows without a time come last.
+    """
+    times = _times(column)
+    if times is None or len(times) < 2 or times.min() == times.max():
+        return None
+    if np.all(times[1:] >= times[:-1]):
+        return np.arange(len(times))
+    return np.argsort(times, kind="stable")
+
+
+def _times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    group = group_of(column.type)
+    try:
+        if group == "string":
+            column = _plain(column).cast(pa.timestamp("us", tz="UTC"))
+            group = "datetime"
+        if group == "datetime":
+            stamps = _plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+            last = np.iinfo(np.int64).max
+            return np.asarray(pc.fill_null(stamps, last).to_numpy(), dtype=np.int64)
+        if group == "numeric":
+            values = np.asarray(_plain(column).cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+            return np.where(np.isnan(values), np.inf, values)
+    except pa.ArrowInvalid:
+        return None
+    return None
+
+
+def span(column: pa.ChunkedArray) -> tuple[str, str] | None:
+    """The first and last time in a datetime column, as text; None if it holds none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if group_of(column.type) != "datetime":
+        return None
+    found = pc.min_max(_plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())).as_py()
+    if found["min"] is None:
+        return None
+    return _time_text(found["min"]), _time_text(found["max"])
+
+
+def _time_text(microseconds: int) -> str:
+    try:
+        return format_time(datetime.fromtimestamp(microseconds / 1e6, UTC))
+    except (OverflowError, ValueError, OSError):
+        return f"{microseconds} µs after 1970"
+
+
+def in_time(values: NDArray[Any], present: NDArray[np.bool_] | None, order: NDArray[np.int64]) -> NDArray[Any]:
+    """Present values (n,) in order of time, given the order (rows,) of all rows."""
+    if present is None:
+        return values[order]
+    place = np.cumsum(present) - 1
+    return np.asarray(values[place[order][present[order]]])
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column as large strings, with long ones replaced by their beginning and digest."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = _plain(column).cast(pa.large_string())
+    if len(column) == 0 or (pc.max(pc.binary_length(column)).as_py() or 0) <= LONGEST_VALUE:
+        return column
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    short = pa.array([_shortened(value) for value in encoded.dictionary.to_pylist()], pa.large_string())
+    return pa.chunked_array([short.take(encoded.indices)])
+
+
+def _shortened(value: str) -> str:
+    if len(value.encode()) <= LONGEST_VALUE:
+        return value
+    return f"{value[:60]}… {digest_bytes(value.encode(), 'xxh128')}"
