@@ -38,5 +38,9 @@ class ParamMissing(ProjectError, KeyError):
 
     code = "param_missing"
 
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.add_note(f"hint: {hint}")  # a script's traceback shows notes
+
     def __str__(self) -> str:  # KeyError would put quotes around it
         return self.message

@@ -106,6 +106,13 @@ class RunStore:
         """Every point of every metric of a run, by key and then by (step, time, value)."""
         return self._tables.points(self._number(run_id))
 
+    def model_files(self, sha256: str) -> dict[str, str] | None:
+        """The recorded sha256 of each file of the model, logged by a run here, that has a file with this one."""
+        for model in self._tables.models():
+            if sha256 in model.files.values():
+                return model.files
+        return None
+
     def _number(self, text: str) -> int:
         prefix = text.lower()
         if len(prefix) < MIN_PREFIX or len(prefix) > 32 or not set(prefix) <= set("0123456789abcdef"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -140,6 +140,11 @@ class RunTables:
         for number, key, value in rows:
             found.setdefault(number, {})[key] = decode(value)
         return found
+
+    def models(self) -> Iterator[LoggedModel]:
+        """Every model that a run logged, newest first."""
+        for row in self._database.rows("SELECT model FROM run WHERE model IS NOT NULL ORDER BY number DESC"):
+            yield _model_decoder.decode(row[0])
 
     def points(self, number: int) -> dict[str, list[Metric]]:
         """Every point of every metric of a run, by key and then by (step, time, value)."""
