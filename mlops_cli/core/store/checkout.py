@@ -15,7 +15,7 @@ from mlops_cli.core.base.digest import Digest, digest_bytes
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.errors import IntegrityError, NotFound, WouldOverwrite
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverwrite
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.placing import BESIDE, make_symlink
@@ -128,10 +128,12 @@ class _Plan(msgspec.Struct, frozen=True):
     remove: list[bytes]  # there and not wanted
     kept: list[bytes]
     refused: list[bytes]
+    lost: dict[bytes, MloError]  # folders whose trees cannot be read; what stands there is left alone
 
 
 def _plan(store: LocalStore, index: Index, entry: Entry, target: Path, before: Entry | None, force: bool) -> _Plan:
-    wanted = {_SELF: _item(entry), **dict(walk_bytes(store, entry))}
+    lost: dict[bytes, MloError] = {}
+    wanted = {_SELF: _item(entry), **dict(walk_bytes(store, entry, lost))}
     current = _look(index, target, entry.name.algorithm) or {}
     write = [path for path, item in wanted.items() if path not in current or _differs(item, current[path])]
     # Where a folder stands and a file must come, what is in the folder has to go.
@@ -140,13 +142,13 @@ def _plan(store: LocalStore, index: Index, entry: Entry, target: Path, before: E
     remove: list[bytes] = []
     kept: list[bytes] = []
     for path in current:
-        if path not in wanted:
+        if path not in wanted and not _lies_in(path, tuple(lost)):
             (remove if force or path in ours or _lies_in(path, blocking) else kept).append(path)
     occupied = {parent for path in kept for parent in _parents(path)}
     remove = [path for path in remove if path not in occupied]
     touched = [path for path in (*write, *remove) if path in current]
     refused = [] if force else _unsafe(store, os.fsencode(target), current, touched)
-    return _Plan(wanted, current, write, remove, kept, refused)
+    return _Plan(wanted, current, write, remove, kept, refused, lost)
 
 
 def _differs(wanted: TreeEntry, current: TreeEntry) -> bool:
@@ -202,6 +204,8 @@ class _Restorer:
 
     def apply(self, plan: _Plan) -> Changes:
         changes = Changes(kept=_texts(plan.kept))
+        for path, error in plan.lost.items():
+            (changes.missing if isinstance(error, NotFound) else changes.corrupt).append(_text(path) + "/")
         absent = self._store.missing(plan.wanted[path].digest for path in plan.write if plan.wanted[path].mode != DIR)
         parent = os.path.dirname(self._target)
         if plan.write and parent:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import BLOCK_BYTES, Digest, hasher
 from mlops_cli.core.base.files import machine_errors, write_atomic
-from mlops_cli.core.errors import IntegrityError, ProjectError
+from mlops_cli.core.errors import IntegrityError, MachineError, ProjectError
 from mlops_cli.core.store import placing
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
@@ -128,6 +128,11 @@ class LocalStore:
         try:
             yield
             self._flush()
+        except BaseException:
+            # What is whole stays, so that the same command has less to do when it is run again.
+            with contextlib.suppress(OSError, MachineError):
+                self._flush()
+            raise
         finally:
             _unlink_all(self._group.values())
             self._group = None
@@ -159,16 +164,14 @@ class LocalStore:
 
     def size(self, digest: str) -> int | None:
         """Bytes of an object as it lies there; None if there is none."""
-        if self._group is not None and digest in self._group:
-            return os.stat(self._group[digest]).st_size
         try:
-            return os.stat(self._path(digest)).st_size
+            return os.stat(self._located(digest)).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         """Those that are not here. Many are answered from listings of the folders they would lie in."""
-        wanted = set(digests)
+        wanted = set(digests).difference(self._group or ())
         if len(wanted) <= _MANY:
             return {digest for digest in wanted if self.size(digest) is None}
         folders: dict[str, set[str]] = {}
@@ -188,7 +191,7 @@ class LocalStore:
         """The bytes, verified. Raises ObjectMissing, ObjectCorrupt."""
         try:
             with machine_errors(f"cannot read the cache {self.cache}"):
-                handle = os.open(self._path(str(digest)), os.O_RDONLY | os.O_CLOEXEC)
+                handle = os.open(self._located(str(digest)), os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     data = _read_all(handle, os.fstat(handle).st_size)
                 finally:
@@ -205,7 +208,7 @@ class LocalStore:
         """Read an object through; its size in bytes. Raises ObjectMissing, ObjectCorrupt."""
         try:
             with machine_errors(f"cannot read the cache {self.cache}"):
-                hexadecimal, size = placing.hash_file(self._path(str(digest)), digest.algorithm, seen=seen)
+                hexadecimal, size = placing.hash_file(self._located(str(digest)), digest.algorithm, seen=seen)
         except (FileNotFoundError, NotADirectoryError):
             raise self.absent(digest) from None
         if hexadecimal != digest.hex:
@@ -276,6 +279,10 @@ class LocalStore:
         algorithm, _, hexadecimal = digest.partition(":")
         return f"{self._objects}/{algorithm}/{hexadecimal[:2]}/{hexadecimal[2:]}"
 
+    def _located(self, digest: str) -> str:
+        """Where the bytes are now: in place, or still a temp file of the batch."""
+        return (self._group and self._group.get(digest)) or self._path(digest)
+
     def _holds(self, digest: str, data: bytes) -> bool:
         """Whether the object is there and good. It is compared, not trusted: a put mends a damaged object."""
         if self._group is not None and digest in self._group:
@@ -292,9 +299,8 @@ class LocalStore:
     def _is_good(self, digest: str, size: int) -> bool:
         if self.size(digest) != size:
             return False
-        path = self._group[digest] if self._group is not None and digest in self._group else self._path(digest)
         algorithm, _, hexadecimal = digest.partition(":")
-        return placing.hash_file(path, algorithm)[0] == hexadecimal
+        return placing.hash_file(self._located(digest), algorithm)[0] == hexadecimal
 
     def _write(self, data: bytes) -> str:
         path = self.temporary()

@@ -118,7 +118,7 @@ class _Surveyor:
         self, path: bytes, key: bytes, prefix: bytes, items: dict[bytes, TreeEntry], visited: list[bytes], depth: int
     ) -> tuple[str, int, int]:
         """Digest of the folder's tree, bytes and files below. Fills `items` and the index."""
-        if depth >= MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise UnsupportedFile(f"{os.fsdecode(path)} lies more than {MAX_DEPTH} folders deep", hint="move it up")
         visited.append(key)
         old = {} if self._fresh else self._index.folder(key)

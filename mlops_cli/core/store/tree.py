@@ -11,7 +11,7 @@ import msgspec
 
 from mlops_cli.core.base.digest import HEX_DIGITS, Digest
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.errors import IntegrityError
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 
 MAGIC = b"MLOTREE"
 VERSION = 1
@@ -57,6 +57,12 @@ class TreeEntry(msgspec.Struct, frozen=True, gc=False):
 
 class Readable(Protocol):
     def read(self, digest: Digest) -> bytes: ...
+
+
+class Editable(Readable, Protocol):
+    algorithm: str
+
+    def put_bytes(self, data: bytes) -> Digest: ...
 
 
 def forbidden_name(name: bytes) -> bool:
@@ -156,27 +162,33 @@ def walk(store: Readable, entry: Entry) -> Iterator[tuple[str, TreeEntry]]:
         yield os.fsdecode(path), found
 
 
-def walk_bytes(store: Readable, entry: Entry) -> Iterator[tuple[bytes, TreeEntry]]:
-    """As `walk`, with paths as raw bytes."""
+def walk_bytes(
+    store: Readable, entry: Entry, lost: dict[bytes, MloError] | None = None
+) -> Iterator[tuple[bytes, TreeEntry]]:
+    """As `walk`, with paths as raw bytes. With `lost`, a folder below the first whose tree object is missing or
+    damaged is noted there with its error, and the walk goes on."""
     if entry.kind != "dir":
         return
     left = _EMPTY_FOLDERS + MAX_DEPTH * entry.files
-    stack = [(b"", 0, iter(read_tree(store, entry)))]
+    stack = [(b"", iter(read_tree(store, entry)))]
     while stack:
-        prefix, depth, entries = stack[-1]
+        prefix, entries = stack[-1]
         found = next(entries, None)
         if found is None:
             stack.pop()
             continue
         left -= 1
-        if left < 0 or depth >= MAX_DEPTH:
-            raise IntegrityError(
-                f"the tree {entry.digest} does not end", hint="it was made to do harm; do not restore it"
-            )
+        if left < 0 or len(stack) > MAX_DEPTH:
+            raise _endless(entry)
         path = prefix + found.name
         yield path, found
         if found.mode == DIR:
-            stack.append((path + b"/", depth + 1, iter(read_tree(store, found))))
+            try:
+                stack.append((path + b"/", iter(read_tree(store, found))))
+            except (NotFound, IntegrityError) as error:
+                if lost is None:
+                    raise
+                lost[path] = error
 
 
 def closure(store: Readable, entry: Entry) -> Iterator[Digest]:
@@ -189,8 +201,8 @@ def closure(store: Readable, entry: Entry) -> Iterator[Digest]:
 
 
 def _closure(store: Readable, folder: Entry | TreeEntry, seen: set[str], depth: int) -> Iterator[Digest]:
-    if depth >= MAX_DEPTH:
-        raise IntegrityError(f"the tree {folder.digest} does not end", hint="it was made to do harm; do not restore it")
+    if depth > MAX_DEPTH:
+        raise _endless(folder)
     for entry in read_tree(store, folder):
         if entry.digest in seen:
             continue
@@ -202,3 +214,36 @@ def _closure(store: Readable, folder: Entry | TreeEntry, seen: set[str], depth: 
     if folder.digest not in seen:
         seen.add(folder.digest)
         yield Digest.parse(folder.digest)
+
+
+def _endless(folder: Entry | TreeEntry) -> IntegrityError:
+    return IntegrityError(f"the tree {folder.digest} does not end", hint="it was made to do harm; do not restore it")
+
+
+def graft(store: Editable, entry: Entry, path: bytes, new: TreeEntry | None) -> Entry:
+    """The folder `entry` with `new` at `path` below it, or without what stood there; the new trees are kept.
+
+    Folders on the way are made where they are absent, and empty ones that a removal leaves stay. Raises ObjectMissing
+    if a tree on the way is not here, IntegrityError if something else than a folder stands on the way.
+    """
+    name, _, rest = path.partition(b"/")
+    entries = {found.name: found for found in read_tree(store, entry)}
+    old = entries.pop(name, None)
+    if rest:
+        if old is not None and old.mode != DIR:
+            raise IntegrityError(f"{os.fsdecode(name)} is not a folder in {entry.digest}", hint="add its folder again")
+        inner = old.entry if old is not None else empty_tree(store)
+        found = graft(store, inner, rest, new)
+        entries[name] = TreeEntry(name, DIR, found.digest, found.size, found.files)
+    elif new is not None:
+        entries[name] = new
+    return _keep(store, list(entries.values()))
+
+
+def empty_tree(store: Editable) -> Entry:
+    return _keep(store, [])
+
+
+def _keep(store: Editable, entries: Sequence[TreeEntry]) -> Entry:
+    digest = store.put_bytes(encode(entries, store.algorithm))
+    return Entry(str(digest), "dir", *totals(entries))
