@@ -1,10 +1,15 @@
-"""Time: one clock for all of mlo, always UTC. `MLO_NOW` fixes it, for tests and replays."""
+"""Time: one clock for all of mlo, always UTC. `MLO_NOW` sets it, for tests and replays.
+
+`MLO_NOW=2013-05-01T06:00:00Z` fixes it; `MLO_NOW=@clock` reads that from the file `clock` whenever the time is asked,
+so that a replay can move the clock of a server that runs.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from mlops_cli.core.errors import UsageError
@@ -37,9 +42,28 @@ class FixedClock:
         self._at += timedelta(seconds=seconds)
 
 
+class FileClock:
+    """The time that stands in a file. The path is made absolute at once, whatever folder mlo changes to later."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+
+    def now(self) -> datetime:
+        try:
+            text = self._path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(
+                f"MLO_NOW names the file {self._path}, which does not read: {error.strerror}",
+                hint="write a time into it, as 2013-05-01T12:00:00Z, or unset MLO_NOW",
+            ) from None
+        return parse_time(text)
+
+
 def clock_from(environ: Mapping[str, str]) -> Clock:
-    """The system's clock, or a fixed one where MLO_NOW is set."""
+    """The system's clock, or another one where MLO_NOW is set."""
     text = environ.get("MLO_NOW")
+    if text and text.startswith("@"):
+        return FileClock(Path(text[1:]))
     return FixedClock(parse_time(text)) if text else SystemClock()
 
 
