@@ -43,9 +43,10 @@ class Display(msgspec.Struct, frozen=True):
 class Numeric(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers. The three byte strings are little-endian arrays (k,): edges float64, below and upto uint32.
 
-    below, upto: rows < and <= each edge (uint64 from 2^32 rows on, as their length tells). The edges are all distinct values if there are up to 4,096, else values at
-    equal steps of mass; every value that fills 1/4096 of the rows (an atom) is one of them either way. Moments are
-    of the finite values. `time` is the autocorrelation time in rows; `block_means` those of the blocks in time.
+    below, upto: rows < and <= each edge (uint64 from 2^32 rows on, as their length tells). The edges are all
+    distinct values if there are up to 4,096, else values at equal steps of mass; every value that fills 1/4096 of the
+    rows (an atom) is one of them either way. Moments are of the finite values. `time` is the autocorrelation time in
+    rows; `block_means` those of the blocks in time.
     """
 
     edges: bytes

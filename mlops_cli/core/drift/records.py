@@ -1,0 +1,116 @@
+"""What a drift check answers, as plain records. The words are explained in RULE.md beside this file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Verdict = Literal["drift", "quiet", "too_little"]
+Status = Literal["drift", "warning", "quiet", "too_little", "not_tested"]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What counts as drift: `alpha` is family-wise, the rest are floors of effects, and what must be detectable."""
+
+    alpha: float = 0.01
+    floor: float = 0.05  # Kolmogorov-Smirnov distance, or total variation of categories
+    detect: float = 0.2  # a column that cannot show a change of this size says too little
+    missing: float = 0.02  # change of the share of missing rows
+    unseen: float = 0.01  # share of rows with unseen values, beyond the bound of what the reference must have missed
+    tails: float = 0.01  # share of rows beyond the reference's outermost 0.1%, beyond what is expected there
+    atoms: float = 0.02  # share of rows that one value fills, beyond its share in the reference
+    important: float = 0.01  # share of all importances under which a column only warns
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """One test of one column. It alarms if `p_adjusted` <= alpha and `effect` >= `floor`.
+
+    `part` is distribution, missing, unseen, tails, atom or schema; a change of schema has no p and always alarms.
+    """
+
+    part: str
+    method: str
+    statistic: float | None
+    effect: float
+    floor: float
+    p_value: float | None
+    p_adjusted: float | None = None
+    alarm: bool = False
+    detail: str = ""
+
+
+class Histogram(msgspec.Struct, frozen=True, kw_only=True):
+    """Both samples over one set of bins, as rows. `labels` name categories; `edges` (b + 1,) cut numbers, and the
+    counts then start with the rows under the first edge and end with those over the last."""
+
+    reference: tuple[int, ...]
+    current: tuple[int, ...]
+    edges: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+class ColumnResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One column. `effect` is the largest among alarmed tests, else that of the distribution: every effect
+    bounds the total variation between reference and window from below, so they compare.
+
+    `n_effective` are the window's rows once dependence is taken off, at `time` rows worth one; `smallest_detectable`
+    the distance that would have been found with probability 0.8. `psi`, `wasserstein` (in standard deviations)
+    and `jensen_shannon` are reported only.
+    """
+
+    column: str
+    kind: str
+    status: Status
+    effect: float = 0.0
+    p_adjusted: float | None = None
+    importance: float | None = None
+    n_reference: int = 0
+    n: int = 0
+    n_effective: float = 0.0
+    time: float | None = None
+    smallest_detectable: float | None = None
+    missing_reference: float = 0.0
+    missing: float = 0.0
+    tests: tuple[Test, ...] = ()
+    mean_reference: float | None = None
+    mean: float | None = None
+    psi: float | None = None
+    wasserstein: float | None = None
+    jensen_shannon: float | None = None
+    new_values: tuple[tuple[str, int], ...] = ()
+    histogram: Histogram | None = None
+    note: str = ""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether any of its tests alarms; an unimportant column that does has the status `warning`."""
+        return self.status in ("drift", "warning")
+
+    @property
+    def leading(self) -> Test | None:
+        """The test to name: the alarmed one of largest effect, else that of the distribution, else the first."""
+        alarmed = [test for test in self.tests if test.alarm]
+        if alarmed:
+            return max(alarmed, key=lambda test: test.effect)
+        return next((test for test in self.tests if test.part == "distribution"), self.tests[0] if self.tests else None)
+
+
+class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The check of one window. `columns` are the inputs, alarms first, then by importance x effect; `answers` the
+    predictions. `level` is alpha / `tests`, what a single p-value must beat first."""
+
+    verdict: Verdict
+    columns: tuple[ColumnResult, ...]
+    answers: tuple[ColumnResult, ...]
+    rows: int
+    rows_reference: int
+    tests: int
+    level: float
+    rules: Rules
+    notes: tuple[str, ...] = ()
+
+    @property
+    def alarmed(self) -> tuple[str, ...]:
+        """Names of the columns that decide for drift, worst first; predictions before inputs."""
+        return tuple(column.column for column in (*self.answers, *self.columns) if column.status == "drift")

@@ -1,0 +1,57 @@
+"""The rows to be checked, read a column at a time: a table in memory, or a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.errors import NotFound, ProjectError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows by column. `read` gives one column; `schema` says which there are."""
+
+    schema: pa.Schema
+    rows: int
+    read: Callable[[str], pa.ChunkedArray]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.schema.names
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> Window:
+        return cls(table.schema, table.num_rows, table.column)
+
+    @classmethod
+    def of_file(cls, path: Path, *, texts: tuple[str, ...] = ()) -> Window:
+        """A Parquet file, of which only the columns asked for are read, or a CSV file with `texts` as text.
+
+        Raises NotFound, or ProjectError for a file that is neither.
+        """
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        if not path.is_file():
+            raise NotFound(f"there is no file {path}", hint="give a Parquet or a CSV file of rows")
+        try:
+            if path.suffix.lower() == ".csv":
+                return cls.of_table(_read_csv(path, texts))
+            file = parquet.ParquetFile(path)
+            return cls(file.schema_arrow, file.metadata.num_rows, lambda name: file.read(columns=[name]).column(name))
+        except (pa.ArrowException, OSError) as error:
+            raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
+
+
+def _read_csv(path: Path, texts: tuple[str, ...]) -> pa.Table:
+    """Columns known to be texts stay texts, so that 007 is not 7; others are what they look like."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    options = csv.ConvertOptions(column_types={name: pa.string() for name in texts}, strings_can_be_null=True)
+    return csv.read_csv(path, convert_options=options)
