@@ -107,7 +107,7 @@ class Workspace:
         from mlops_cli.core.tracking.store import RunStore
 
         runs = RunStore(self.database)
-        runs.ingest(self.paths.spool, self.store)
+        runs.ingest(self.paths.spool, self.store, note=self.progress.note)
         return runs
 
     @cached_property

@@ -1,0 +1,213 @@
+"""Looking at runs: the list, one of them, several side by side."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from mlops_cli.core.base.clock import parse_time
+from mlops_cli.core.base.records import Entry, Metric
+from mlops_cli.core.errors import UsageError
+from mlops_cli.core.tracking.records import Run
+from mlops_cli.core.workflows.workspace import Workspace
+
+CURVE_POINTS = 60
+COLUMNS = 4  # parameters and metrics a table has room for
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """One run in the list. `age_s` and `seconds` (how long it took) are seconds."""
+
+    id: str
+    name: str
+    status: str
+    start: str
+    age_s: float
+    seconds: float | None
+    commit: str | None
+    dirty: bool
+    model: bool
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+class RunList(msgspec.Struct, frozen=True):
+    """Runs, newest first. `varying` names the parameters in which they differ, `telling` the metrics most of them
+    have; both most frequent first."""
+
+    runs: tuple[RunRow, ...]
+    varying: tuple[str, ...]
+    telling: tuple[str, ...]
+
+
+class MetricSummary(msgspec.Struct, frozen=True):
+    """The history of a metric: `curve` holds at most 60 of its values in order of step, evenly chosen."""
+
+    key: str
+    latest: float
+    points: int
+    first_step: int
+    last_step: int
+    smallest: float | None
+    largest: float | None
+    curve: tuple[float, ...]
+
+
+class RunDetail(msgspec.Struct, frozen=True):
+    """Everything about one run."""
+
+    run: Run
+    age_s: float
+    seconds: float | None
+    history: tuple[MetricSummary, ...]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One fact of several runs: a value for each, null where a run has none."""
+
+    key: str
+    values: tuple[Any, ...]
+    same: bool
+
+
+class RunComparison(msgspec.Struct, frozen=True):
+    """Runs side by side, in the order asked for. `packages` holds only those that differ."""
+
+    runs: tuple[RunRow, ...]
+    params: tuple[Difference, ...]
+    metrics: tuple[Difference, ...]
+    inputs: tuple[Difference, ...]
+    outputs: tuple[Difference, ...]
+    code: tuple[Difference, ...]
+    environment: tuple[Difference, ...]
+    packages: tuple[Difference, ...]
+
+
+def list_runs(workspace: Workspace, *, limit: int = 20, status: str | None = None) -> RunList:
+    """The newest runs. Raises UsageError for an unknown status."""
+    if status not in {None, "running", "finished", "failed", "killed"}:
+        raise UsageError(f"{status} is no status of a run", hint="they are running, finished, failed and killed")
+    runs = workspace.runs.list(limit=limit, status=status)  # type: ignore[arg-type]
+    counts = Counter(key for run in runs for key in run.metrics)
+    telling = sorted(counts, key=lambda key: (-counts[key], key))
+    return RunList(tuple(_row(workspace, run) for run in runs), tuple(_varying(runs)), tuple(telling))
+
+
+def _varying(runs: Sequence[Run]) -> list[str]:
+    """Parameters whose values differ among the runs; one that a run lacks differs too."""
+    counts = Counter(key for run in runs for key in run.params)
+    absent = object()
+    differing = [key for key in counts if len({_hashable(run.params.get(key, absent)) for run in runs}) > 1]
+    return sorted(differing, key=lambda key: (-counts[key], key))
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, dict | list | float) else value
+
+
+def _row(workspace: Workspace, run: Run) -> RunRow:
+    age_s, seconds = _times(workspace, run)
+    return RunRow(
+        id=run.id,
+        name=run.name,
+        status=run.status,
+        start=run.start,
+        age_s=age_s,
+        seconds=seconds,
+        commit=run.commit,
+        dirty=run.dirty,
+        model=run.model is not None,
+        params=run.params,
+        metrics=run.metrics,
+        tags=run.tags,
+    )
+
+
+def _times(workspace: Workspace, run: Run) -> tuple[float, float | None]:
+    start = parse_time(run.start)
+    age_s = (workspace.clock.now() - start).total_seconds()
+    return age_s, None if run.end is None else (parse_time(run.end) - start).total_seconds()
+
+
+def show_run(workspace: Workspace, text: str) -> RunDetail:
+    """One run, by the beginning of its id or `latest`. Raises RunNotFound, UsageError."""
+    run = workspace.runs.get(text)
+    history = workspace.runs.history(run.id)
+    age_s, seconds = _times(workspace, run)
+    summaries = tuple(_summary(key, points, run.metrics[key]) for key, points in history.items())
+    return RunDetail(run, age_s, seconds, summaries)
+
+
+def _summary(key: str, points: Sequence[Metric], latest: float) -> MetricSummary:
+    values = [point.value for point in points]
+    finite = [value for value in values if math.isfinite(value)]
+    count = min(len(values), CURVE_POINTS)
+    chosen = [values[round(place * (len(values) - 1) / max(count - 1, 1))] for place in range(count)]
+    return MetricSummary(
+        key=key,
+        latest=latest,
+        points=len(points),
+        first_step=points[0].step,
+        last_step=points[-1].step,
+        smallest=min(finite, default=None),
+        largest=max(finite, default=None),
+        curve=tuple(chosen),
+    )
+
+
+def compare_runs(workspace: Workspace, texts: Sequence[str]) -> RunComparison:
+    """Two runs or more, side by side. Raises RunNotFound, UsageError for fewer than two different ones."""
+    runs = [workspace.runs.get(text) for text in texts]
+    if len({run.id for run in runs}) < 2:
+        raise UsageError("comparing takes two different runs", hint="mlo runs compare 3f2a 9c01")
+    return RunComparison(
+        runs=tuple(_row(workspace, run) for run in runs),
+        params=_compare(runs, lambda run: run.params),
+        metrics=_compare(runs, lambda run: run.metrics),
+        inputs=_compare(runs, lambda run: run.inputs),
+        outputs=_compare(runs, lambda run: _digests(run.outputs)),
+        code=_compare(runs, _code),
+        environment=_compare(runs, _machine),
+        packages=tuple(row for row in _compare(runs, _packages) if not row.same),
+    )
+
+
+def _compare(runs: Sequence[Run], facts: Callable[[Run], dict[str, Any]]) -> tuple[Difference, ...]:
+    held = [facts(run) for run in runs]
+    keys: Iterable[str] = sorted({key for each in held for key in each})
+    rows = []
+    for key in keys:
+        values = tuple(each.get(key) for each in held)
+        same = all(key in each for each in held) and len({_hashable(value) for value in values}) == 1
+        rows.append(Difference(key, values, same))
+    return tuple(rows)
+
+
+def _digests(entries: dict[str, Entry]) -> dict[str, str]:
+    return {path: entry.digest for path, entry in entries.items()}
+
+
+def _code(run: Run) -> dict[str, Any]:
+    return {"commit": run.commit, "branch": run.branch, "patch": run.diff, "command": run.command}
+
+
+def _machine(run: Run) -> dict[str, Any]:
+    """The environment without its packages, nested names joined by dots."""
+    flat: dict[str, Any] = {"host": run.host}
+    for key, value in run.environment.items():
+        if key == "packages":
+            continue
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": each for inner, each in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _packages(run: Run) -> dict[str, Any]:
+    return dict(run.environment.get("packages", {}))
