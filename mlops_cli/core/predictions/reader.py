@@ -1,0 +1,164 @@
+"""The reading end of the prediction log: the rows that arrived in a window, whoever served them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlops_cli.core.errors import IntegrityError, NotFound
+from mlops_cli.core.predictions.outbox import PREFIX
+from mlops_cli.core.predictions.segment import ARRIVED, SUFFIX, decode
+
+if TYPE_CHECKING:
+    from mlops_cli.core.remotes.remote import Remote
+
+TABLE_ROWS = 65_536
+_LISTED_DAYS = 40  # a longer window lists the whole log once instead of each day
+
+
+@dataclass(slots=True)
+class LogReport:
+    """What a reading met: `torn` maps the name of each unreadable segment to the reason."""
+
+    segments: int = 0
+    rows: int = 0
+    torn: dict[str, str] = field(default_factory=dict)
+
+
+def read_log(
+    source: Path | Remote, *, since: datetime, until: datetime, report: LogReport | None = None
+) -> Iterator[pa.Table]:
+    """The rows with since <= arrival < until, in tables of about 65,536 rows that all have one schema.
+
+    Days outside the window are not opened. Segments are read in the order of their first arrivals. Where versions
+    of a model differ in their columns, a column has the wider type, or text if there is none, and null where a
+    version did not have it. A torn segment is skipped and named in `report`. Nothing logged: no table at all.
+    Raises RemoteError if the remote is away.
+    """
+    report = report if report is not None else LogReport()
+    since, until = since.astimezone(UTC), until.astimezone(UTC)
+    with ExitStack() as stack:
+        paths = _local(source, since, until, stack)
+        # Two passes: a segment's schema is a few hundred bytes at its end, and only all of them say the common one.
+        schemas: list[pa.Schema] = []
+        whole: list[Path] = []
+        for path in paths:
+            try:
+                schema = decode(pa.memory_map(str(path)), path.name).schema
+            except IntegrityError as error:
+                report.torn[path.name] = error.message
+            except FileNotFoundError:
+                continue  # its day was tidied away between the listing and now
+            else:
+                schemas.append(schema)
+                whole.append(path)
+        if whole:
+            yield from _tables(whole, unify(schemas), since, until, report)
+
+
+def read_table(
+    source: Path | Remote, *, since: datetime, until: datetime, report: LogReport | None = None
+) -> pa.Table | None:
+    """All rows of the window as one table; None if there are none."""
+    tables = list(read_log(source, since=since, until=until, report=report))
+    return pa.concat_tables(tables) if tables else None
+
+
+def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """One schema for all: the columns in order of appearance, each in the widest type it had, else as text."""
+    types: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for column in schema:
+            known = types.setdefault(column.name, column.type)
+            if known != column.type:
+                types[column.name] = _wider(known, column.type)
+    return pa.schema(types.items())
+
+
+def _wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    try:
+        both = pa.unify_schemas([pa.schema([("x", left)]), pa.schema([("x", right)])], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.string()
+    return both.field("x").type
+
+
+def _tables(
+    paths: Iterable[Path], schema: pa.Schema, since: datetime, until: datetime, report: LogReport
+) -> Iterator[pa.Table]:
+    pending: list[pa.Table] = []
+    rows = 0
+    for path in paths:
+        try:
+            table = _between(decode(pa.memory_map(str(path)), path.name), since, until)
+        except FileNotFoundError:
+            continue
+        report.segments += 1
+        report.rows += table.num_rows
+        if table.num_rows == 0:
+            continue
+        pending.append(_fit(table, schema))
+        rows += table.num_rows
+        if rows >= TABLE_ROWS:
+            yield pa.concat_tables(pending).combine_chunks()
+            pending, rows = [], 0
+    if pending:
+        yield pa.concat_tables(pending).combine_chunks()
+
+
+def _between(table: pa.Table, since: datetime, until: datetime) -> pa.Table:
+    arrived = table[ARRIVED]
+    low, high = (pa.scalar(time, arrived.type) for time in (since, until))
+    return table.filter(pc.and_(pc.greater_equal(arrived, low), pc.less(arrived, high)))
+
+
+def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table[column.name].cast(column.type)
+        if column.name in table.column_names
+        else pa.nulls(table.num_rows, column.type)
+        for column in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _local(source: Path | Remote, since: datetime, until: datetime, stack: ExitStack) -> list[Path]:
+    """The segments whose day overlaps the window, as files of this machine, in order of their first arrivals."""
+    if since >= until:
+        return []
+    first, last = since.strftime("%Y-%m-%d"), (until - timedelta(microseconds=1)).strftime("%Y-%m-%d")
+    if isinstance(source, Path):
+        days = (folder for folder in source.glob("????-??-??") if first <= folder.name <= last)
+        found = (path for folder in days for path in folder.glob(f"*{SUFFIX}"))
+        return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: path.name)
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlo-log-")))
+    fetched = []
+    for key in _keys(source, first, last, (until - since).days):
+        target = scratch / key.rpartition("/")[2]
+        try:
+            source.get_file(key, target)
+        except NotFound:
+            continue
+        fetched.append(target)
+    return sorted(fetched, key=lambda path: path.name)
+
+
+def _keys(remote: Remote, first: str, last: str, days: int) -> Iterator[str]:
+    if days > _LISTED_DAYS:
+        keys = remote.list(PREFIX)
+    else:
+        start = datetime.strptime(first, "%Y-%m-%d").replace(tzinfo=UTC)
+        names = ((start + timedelta(days=step)).strftime("%Y-%m-%d") for step in range(days + 2))
+        keys = (key for name in names if name <= last for key in remote.list(f"{PREFIX}{name}/"))
+    for key in keys:
+        day, slash, name = key.removeprefix(PREFIX).partition("/")
+        if slash and "/" not in name and name.endswith(SUFFIX) and first <= day <= last:
+            yield key
