@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import MODEL_NAME, Entry, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, TooLittleData, UsageError
 from mlops_cli.core.registry.records import Evaluation, Version
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.transfer import push_digests, push_objects
-from mlops_cli.core.store.tree import is_tree, walk
-from mlops_cli.core.workflows.resolve import bring, load_resolved, model_folder, model_of_run
+from mlops_cli.core.store.tree import walk
+from mlops_cli.core.workflows.resolve import bring, entry_of, load_resolved, model_folder, model_of_run
 from mlops_cli.core.workflows.rows import read_rows
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -207,10 +206,8 @@ def _known_inputs(workspace: Workspace, run: Run) -> dict[str, Entry]:
         entry = lock.entry(path)
         if entry is not None and entry.digest == digest:
             known[path] = entry
-        elif workspace.store.has(Digest.parse(digest)):
-            data = workspace.store.read(Digest.parse(digest))
-            if not is_tree(data):
-                known[path] = Entry(digest, "file", len(data))
+        elif (found := entry_of(workspace, digest)) is not None:
+            known[path] = found
     return known
 
 
@@ -230,10 +227,19 @@ def _share(workspace: Workspace, facts: Version) -> None:
     remote = workspace.registry_remote
     if remote is None:
         return
-    entries = [facts.model, *([facts.evaluate.data] if facts.evaluate else [])]
-    push_objects(workspace.store, remote, entries, progress=workspace.progress)
-    loose = [Digest.parse(text) for text in (facts.profile, facts.manifest, facts.diff) if text]
-    push_digests(workspace.store, remote, loose, progress=workspace.progress)
+    entries = {f"the model of {facts.name}": facts.model}
+    if facts.evaluate is not None:
+        entries[facts.evaluate.path] = facts.evaluate.data
+    loose = [text for text in (facts.profile, facts.manifest, facts.diff) if text]
+    for sent in (
+        push_objects(workspace.store, remote, entries, progress=workspace.progress),
+        push_digests(workspace.store, remote, loose, progress=workspace.progress),
+    ):
+        if sent.missing or sent.corrupt:
+            raise IntegrityError(
+                f"{', '.join([*sent.missing, *sent.corrupt])} could not be sent to {remote.name}; nothing was registered",
+                hint="`mlo data fsck` says what is damaged or missing here",
+            )
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

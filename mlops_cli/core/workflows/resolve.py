@@ -15,7 +15,7 @@ from mlops_cli.core.errors import IntegrityError, NotFound, RemoteError
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.store.protocol import ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
-from mlops_cli.core.store.tree import closure, walk
+from mlops_cli.core.store.tree import closure, decode, is_tree, totals, walk
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def bring(workspace: Workspace, entry: Entry, *, what: str) -> None:
         return
 
     def pull(remote: Remote) -> None:
-        pull_objects(workspace.store, remote, [entry], progress=workspace.progress)
+        pull_objects(workspace.store, remote, {what: entry}, progress=workspace.progress)
 
     _from_remotes(workspace, pull, lambda: _complete(workspace, entry), entry.name, what)
 
@@ -134,10 +134,23 @@ def bring_digest(workspace: Workspace, digest: str, *, what: str) -> bytes:
     if not workspace.store.has(name):
 
         def pull(remote: Remote) -> None:
-            pull_digests(workspace.store, remote, [name], progress=workspace.progress)
+            pull_digests(workspace.store, remote, [digest], progress=workspace.progress)
 
         _from_remotes(workspace, pull, lambda: workspace.store.has(name), name, what)
     return workspace.store.read(name)
+
+
+def entry_of(workspace: Workspace, digest: str) -> Entry | None:
+    """The entry of a digest whose kind was not written down: a folder if its object is a tree. None if not here."""
+    name = Digest.parse(digest)
+    size = workspace.store.size(digest)
+    if size is None:
+        return None
+    with workspace.store.path_of(name).open("rb") as file:
+        if not is_tree(file.read(16)):
+            return Entry(digest, "file", size)
+    total, files = totals(decode(workspace.store.read(name)))
+    return Entry(digest, "dir", total, files)
 
 
 def _complete(workspace: Workspace, entry: Entry) -> bool:
