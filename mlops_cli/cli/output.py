@@ -6,6 +6,7 @@ only when a terminal will show what it draws.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,6 +74,12 @@ class Output:
         """A line of news, on stderr."""
         if not self.quiet:
             print(text, file=sys.stderr)
+
+    def echo(self, data: bytes) -> None:
+        """What a process of the user's prints, as it prints it, on stderr; nothing under --quiet and --json."""
+        if not self.quiet and not self.as_json:
+            sys.stderr.flush()
+            os.write(sys.stderr.fileno(), data)
 
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)

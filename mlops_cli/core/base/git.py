@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,70 @@ class Commit(msgspec.Struct, frozen=True):
         return bool(self.diff)
 
 
+def head(root: Path) -> Commit | None:
+    """The commit under the work tree, or None outside git and before the first commit."""
+    return begin_head(root)()
+
+
+def begin_head(root: Path) -> Callable[[], Commit | None]:
+    """Ask git for `head` and return at once; the answer is for who calls what is returned.
+
+    These questions go to git itself: importing GitPython takes 0.15 s, each answer a few milliseconds.
+    """
+    names = _ask(root, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    diff = _ask(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--", ".")
+
+    def answer() -> Commit | None:
+        said, patch = names(), diff()
+        if said is None or patch is None:
+            return None
+        sha, branch = said.decode("utf-8", "surrogateescape").split()
+        return Commit(sha, None if branch == "HEAD" else branch, patch)
+
+    return answer
+
+
+def identity(root: Path) -> str | None:
+    """`Name <email>` as git would sign a commit here, or None."""
+    said = _ask(root, "config", "--get-regexp", r"^user\.(name|email)$")()
+    words = (line.partition(" ") for line in (said or b"").decode("utf-8", "replace").splitlines())
+    values = {key: value for key, _, value in words}  # the last one counts, as for git
+    if not values.get("user.name") or not values.get("user.email"):
+        return None
+    return f"{values['user.name']} <{values['user.email']}>"
+
+
+def _ask(root: Path, *question: str) -> Callable[[], bytes | None]:
+    """Start one git command; what is returned waits for its answer, None where git is absent or refuses."""
+    # A file, not a pipe: nobody reads while the caller goes on with its own work, and a full pipe would stop git.
+    answer = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it was read
+    try:
+        process = subprocess.Popen(
+            ["git", *question], cwd=root, stdin=subprocess.DEVNULL, stdout=answer, stderr=subprocess.DEVNULL
+        )
+    except OSError:
+        answer.close()
+        return lambda: None
+
+    def read() -> bytes | None:
+        with answer:
+            if process.wait() != 0:
+                return None
+            answer.seek(0)
+            return answer.read()
+
+    return read
+
+
+class Mention(msgspec.Struct, frozen=True):
+    """The commit that wrote a text into a file. `time` is ISO 8601, as git prints it."""
+
+    sha: str
+    time: str
+    author: str
+    subject: str
+
+
 def _repository(root: Path) -> Any | None:
     import git
 
@@ -29,36 +96,6 @@ def _repository(root: Path) -> Any | None:
         return git.Repo(root, search_parent_directories=True)
     except (git.InvalidGitRepositoryError, git.NoSuchPathError):
         return None
-
-
-def head(root: Path) -> Commit | None:
-    """The commit under the work tree, or None outside git and before the first commit."""
-    import git
-
-    repository = _repository(root)
-    if repository is None:
-        return None
-    try:
-        with repository:
-            sha = repository.git.rev_parse("HEAD")
-            branch = repository.git.rev_parse("--abbrev-ref", "HEAD")
-            diff = repository.git.diff("HEAD", "--binary", "--no-ext-diff", "--", ".", strip_newline_in_stdout=False)
-            return Commit(sha, None if branch == "HEAD" else branch, diff.encode("utf-8", "surrogateescape"))
-    except git.GitCommandError:
-        return None
-
-
-def identity(root: Path) -> str | None:
-    """`Name <email>` as git would sign a commit here, or None."""
-    import git
-
-    command = git.Git(root)
-    try:
-        name = command.config("--get", "user.name")
-        email = command.config("--get", "user.email")
-    except git.GitCommandError:
-        return None
-    return f"{name} <{email}>"
 
 
 def show(root: Path, revision: str, path: str) -> str:
@@ -79,3 +116,12 @@ def show(root: Path, revision: str, path: str) -> str:
             return str(repository.git.show(f"{sha}:{name}", strip_newline_in_stdout=False))
         except git.GitCommandError:
             raise NotFound(f"{path} does not exist at {revision}", hint=f"git show --stat {revision}") from None
+
+
+def first_mention(root: Path, path: str, text: str) -> Mention | None:
+    """The first commit that put `text` into `root/path`, or None: not committed, or no repository."""
+    said = _ask(
+        root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path
+    )()
+    lines = (said or b"").decode("utf-8", "replace").splitlines()
+    return Mention(*lines[0].split("\x1f", 3)) if lines else None

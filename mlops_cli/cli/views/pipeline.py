@@ -1,0 +1,133 @@
+"""What `mlo run`, `mlo dag` and `mlo why STAGE` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlops_cli.cli.output import Output, plural
+from mlops_cli.core.pipeline.plan import Decision
+from mlops_cli.core.workflows.plan import Dag, StageReasons
+from mlops_cli.core.workflows.run import RunResult
+
+_WORDS = {"cached": "up to date", "restored": "restore", "run": "run"}
+
+
+def show_run(result: RunResult, output: Output) -> None:
+    """The stages with what became of them, the metrics, and the run's id; or the plan of a dry run."""
+    if result.status == "planned":
+        show_plan(result.plan, output)
+        return
+    ran = [record for record in result.stages if record.status == "ran"]
+    restored = [record for record in result.stages if record.status == "restored"]
+    if ran or restored:
+        rows = [
+            (it.name, {"cached": "up to date"}.get(it.status, it.status), f"{it.seconds:.1f} s" if it in ran else "")
+            for it in result.stages
+        ]
+        output.table(("stage", "result", "time"), rows, right=("time",))
+    else:
+        output.line(f"Nothing to do: {plural(len(result.stages), 'stage')} up to date.", style="green")
+    if result.metrics:
+        output.line()
+        output.table(("metric", "value"), [(key, number(value)) for key, value in sorted(result.metrics.items())])
+    output.line()
+    output.line(f"run {result.run[:8]} ({result.name}) {result.status} in {result.seconds:.1f} s", style="dim")
+    if result.worktree:
+        said = _said(result.overrides) or "an earlier -P"
+        output.line(f"The work tree holds the outputs of {said}; mlo.lock is as it was. `mlo run` restores.")
+
+
+def show_plan(plan: Sequence[Decision], output: Output) -> None:
+    """A dry run: what would happen to each stage, and why."""
+    rows = [(it.stage, _WORDS[it.action], "; ".join(reason.text for reason in it.reasons)) for it in plan]
+    output.table(("stage", "would", "because"), rows)
+    for it in plan:
+        if it.would_overwrite:
+            paths = ", ".join(it.would_overwrite)
+            output.line(
+                f"{it.stage}: {paths} is in no cache, so the run would stop there without --force", style="yellow"
+            )
+    due = sum(it.action == "run" for it in plan)
+    output.line()
+    output.line(f"{plural(due, 'stage')} of {len(plan)} would run." if due else "Nothing would run.")
+
+
+def show_stage_reasons(reasons: StageReasons, output: Output) -> None:
+    """Why one stage would run, or not."""
+    head = {"cached": "is up to date", "restored": "would be restored from the run cache", "run": "would run"}
+    output.line(f"{reasons.stage} {head[reasons.action]}: {reasons.command}", style="bold")
+    for reason in reasons.reasons:
+        output.line(f"  {reason.text}")
+    for upstream in reasons.upstream:
+        texts = "; ".join(reason.text for reason in upstream.reasons)
+        output.line(f"  upstream: {upstream.stage} would {_WORDS[upstream.action]} ({texts})")
+    for path in reasons.would_overwrite:
+        output.line(f"  {path} is in no cache, so the run would stop without --force", style="yellow")
+    rows = [("dep", path, digest[:15] + "…") for path, digest in reasons.deps.items()]
+    rows += [("param", name, str(value)) for name, value in reasons.params.items()]
+    if rows:
+        output.line()
+        output.line(
+            "Its last accepted result" + (f", by run {reasons.run[:8]}," if reasons.run else "") + " was made from"
+        )
+        output.table(("", "", ""), rows)
+
+
+def show_dag(dag: Dag, output: Output) -> None:
+    """A tree, data flowing downward; a stage with several upstream stages stands below the last of them."""
+    last = {stage.name: stage.upstream for stage in dag.stages}
+    order = {stage.name: number for number, stage in enumerate(dag.stages)}
+    parent = {name: max(upstream, key=order.__getitem__) if upstream else "" for name, upstream in last.items()}
+    children: dict[str, list[str]] = {}
+    for name in order:
+        children.setdefault(parent[name], []).append(name)
+    stages = {stage.name: stage for stage in dag.stages}
+    pending = [(name, "", "") for name in reversed(children.get("", []))]
+    while pending:  # not by recursion: a chain may be longer than Python's stack
+        name, lead, below = pending.pop()
+        stage = stages[name]
+        also = [other for other in stage.upstream if other != parent[name]]
+        note = f"   (also after {', '.join(also)})" if also else ""
+        output.line(f"{lead}{name}{_flow(stage.outs)}{note}")
+        inner = children.get(name, [])
+        for position, child in reversed(list(enumerate(inner))):
+            is_last = position == len(inner) - 1
+            pending.append((child, below + ("└── " if is_last else "├── "), below + ("    " if is_last else "│   ")))
+
+
+def show_mermaid(dag: Dag, output: Output) -> None:
+    """For Markdown: GitHub and GitLab draw it."""
+    names = {stage.name: f"s{number}" for number, stage in enumerate(dag.stages)}
+    output.line("flowchart TD")
+    for name, short in names.items():
+        output.line(f'  {short}["{name}"]')
+    for before, after in _edges(dag):
+        output.line(f"  {names[before]} --> {names[after]}")
+
+
+def show_dot(dag: Dag, output: Output) -> None:
+    """For Graphviz: `mlo dag --dot | dot -Tsvg`."""
+    output.line("digraph pipeline {")
+    for stage in dag.stages:
+        output.line(f'  "{stage.name}";')
+    for before, after in _edges(dag):
+        output.line(f'  "{before}" -> "{after}";')
+    output.line("}")
+
+
+def number(value: float) -> str:
+    """Six significant digits: enough to tell two runs apart."""
+    return f"{value:.6g}"
+
+
+def _edges(dag: Dag) -> list[tuple[str, str]]:
+    return [(before, stage.name) for stage in dag.stages for before in stage.upstream]
+
+
+def _flow(outs: Sequence[str]) -> str:
+    return f"  -> {', '.join(outs)}" if outs else ""
+
+
+def _said(overrides: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in overrides.items())

@@ -1,0 +1,137 @@
+"""Working through the stages: decide each at its turn, leave, bring back or run it, and say so to a recorder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from mlops_cli.core.base.records import Logged, StageRecord
+from mlops_cli.core.pipeline.errors import would_overwrite
+from mlops_cli.core.pipeline.graph import Node
+from mlops_cli.core.pipeline.journal import pages
+from mlops_cli.core.pipeline.plan import Planner, Verdict, lock_entry
+from mlops_cli.core.pipeline.process import end_marked
+from mlops_cli.core.pipeline.results import Result
+from mlops_cli.core.pipeline.stage import StageRun, Surroundings, checks_digests, file_metrics, put_back
+from mlops_cli.core.project.lock import StageLock
+
+
+class Recorder(Protocol):
+    """Hears of each stage as it ends. `accepted` is what mlo.lock may say of it; None after a failure."""
+
+    def ended(self, record: StageRecord, logged: Logged, accepted: StageLock | None) -> None: ...
+
+
+def execute(
+    nodes: Sequence[Node],
+    planner: Planner,
+    around: Surroundings,
+    recorder: Recorder,
+    *,
+    recall: Callable[[Result], Result] = lambda result: result,
+) -> None:
+    """Bring every stage up to date, upstream first; stop at the first that fails.
+
+    `recall` completes a result that is known from mlo.lock alone (its `run` is empty).
+    """
+    for node in nodes:
+        verdict = planner.decide(node)
+        if verdict.result is None:
+            _run(node, verdict, around, recorder)
+        else:
+            _reuse(node, verdict, recall(verdict.result), around, recorder)
+
+
+def _run(node: Node, verdict: Verdict, around: Surroundings, recorder: Recorder) -> None:
+    inputs = verdict.inputs
+    why = "; ".join(reason.text for reason in verdict.decision.reasons)
+    around.progress.note(f"{node.name}: running ({why})")
+    stage_run = StageRun(node, inputs, around)
+    try:
+        result = stage_run.run()
+    except BaseException:
+        failed = StageRecord(
+            node.name, inputs.key, "failed", around.run, inputs.deps, inputs.params, seconds=stage_run.seconds
+        )
+        recorder.ended(failed, stage_run.logged, None)
+        raise
+    record = StageRecord(
+        node.name, result.key, "ran", around.run, inputs.deps, inputs.params, result.outs, round(result.seconds, 3)
+    )
+    recorder.ended(record, result.logged, lock_entry(inputs, result.outs, result.key))
+
+
+def _reuse(node: Node, verdict: Verdict, result: Result, around: Surroundings, recorder: Recorder) -> None:
+    action, inputs = verdict.decision.action, verdict.inputs
+    if action == "restored":
+        unsaved = around.tree.unsaved(path for path in node.outs if not around.tree.holds(path, result.outs[path]))
+        if unsaved and not around.force:
+            raise would_overwrite(node.name, unsaved)
+        for path in node.outs:
+            around.tree.bring_back(path, result.outs[path])
+        around.progress.note(f"{node.name}: restored from the run cache")
+    else:
+        around.progress.note(f"{node.name}: up to date")
+    record = StageRecord(
+        node.name,
+        result.key,
+        "restored" if action == "restored" else "cached",
+        result.run,
+        inputs.deps,
+        inputs.params,
+        result.outs,
+    )
+    logged = result.logged
+    if not verdict.result or not verdict.result.run:  # known from mlo.lock alone: at least the metrics lie here
+        time_ms = int(around.clock.now().timestamp() * 1000)
+        logged = msgspec.structs.replace(logged, metrics=file_metrics(around.tree, node, time_ms))
+    try:
+        _hold_checks(node, verdict.result, around)
+    except BaseException:
+        recorder.ended(msgspec.structs.replace(record, status="failed"), logged, None)
+        raise
+    recorder.ended(record, logged, lock_entry(inputs, result.outs, result.key))
+
+
+def _hold_checks(node: Node, result: Result | None, around: Surroundings) -> None:
+    """Run the checks of a stage that did not run, if they are not the ones that held when it did. Raises Refused."""
+    digests = checks_digests(around.tree, node.stage.checks)
+    if result is None or digests == result.checks:
+        return
+    if digests:
+        around.check(node.stage.checks)
+    if result.run:
+        around.results.put(msgspec.structs.replace(result, checks=digests))
+
+
+def recover(around: Surroundings) -> list[str]:
+    """Mend what killed runs left: end their processes, put half-written outputs aside, bring the previous ones back.
+
+    To be called by who holds the project. Returns the ids of the runs.
+    """
+    running = around.paths.private / "running"
+    if not running.is_dir():
+        return []
+    mended = []
+    for path, page in pages(running):
+        if page is not None:
+            end_marked({"MLO_RUN_ID": page.run}, around.grace_s)
+            result = around.results.get(page.key)
+            if result is None or result.run != page.run:
+                put_back(around.tree, page.previous, around.paths.failed / page.run)
+                around.progress.note(
+                    f"run {page.run[:8]} was killed while stage {page.stage} ran; what it left is in "
+                    f"{around.paths.relative(around.paths.failed / page.run)}, the outputs of before are back"
+                )
+            mended.append(page.run)
+        path.unlink(missing_ok=True)
+    for folder in running.iterdir():
+        log = next(folder.glob("*.log"), None)
+        if log is not None:
+            around.paths.failed.mkdir(parents=True, exist_ok=True)
+            shutil.move(log, around.paths.failed / f"{folder.name}.log")
+        shutil.rmtree(folder, ignore_errors=True)
+    return mended

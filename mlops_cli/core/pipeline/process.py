@@ -1,0 +1,271 @@
+"""One process of a stage with everything it starts: its own group, a log, a timeout, and no orphans."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
+
+from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.errors import StageFailed
+
+GRACE_S = 5.0  # between SIGTERM and SIGKILL
+DRAIN_S = 1.0  # for the rest of the output once nobody of the group is left
+_BLOCK = 1 << 16
+
+Echo = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """How a process ended. `code` is as a shell says it: 128 + n for signal n."""
+
+    code: int
+    timed_out: bool
+    seconds: float
+
+
+def run_process(
+    command: str | list[str],
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+    log: Path,
+    echo: Echo | None = None,
+    timeout_s: float | None = None,
+    started: Callable[[int], None] | None = None,
+    grace_s: float = GRACE_S,
+) -> Exited:
+    """Run a command to its end: a string by `sh -c`, a list as it stands. Output goes to `log` and to `echo`.
+
+    When the process ends, for whatever reason, its whole group is ended; so it is on a timeout and on an
+    exception such as KeyboardInterrupt. Raises StageFailed if the command cannot be started.
+    """
+    arguments = ["/bin/sh", "-c", command] if isinstance(command, str) else command
+    begun = time.monotonic()
+    with machine_errors(f"cannot write {log}"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log_file = log.open("ab", buffering=0)
+    with log_file:
+        process = _start(arguments, folder, environ)
+        reader = threading.Thread(target=_drain, args=(process, log_file, echo), daemon=True)
+        watch = _Watch(process.pid, timeout_s, grace_s)
+        try:
+            reader.start()
+            watch.start()
+            if started is not None:
+                started(process.pid)
+            process.wait()
+        finally:
+            timed_out = watch.stop()
+            end_group(process.pid, grace_s, reap=process.poll)
+            process.wait()
+            reader.join(DRAIN_S)
+            if not reader.is_alive() and process.stdout is not None:
+                process.stdout.close()
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return Exited(code, timed_out, time.monotonic() - begun)
+
+
+def _start(arguments: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        # A session of its own: Ctrl-C reaches mlo alone, which then ends the group; and no terminal to hang on.
+        return subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            bufsize=0,
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise StageFailed(f"cannot start {arguments[0]!r}: {what}", hint="check cmd in mlo.yaml and PATH") from None
+
+
+def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | None) -> None:
+    handle = process.stdout.fileno() if process.stdout is not None else -1
+    keeps, echoes = True, echo is not None
+    while True:
+        try:
+            block = os.read(handle, _BLOCK)
+        except OSError:
+            return
+        if not block:
+            return
+        # A full disk or a closed terminal must not stop the reading: the stage would block on a full pipe.
+        if keeps:
+            try:
+                log_file.write(block)
+            except OSError:
+                keeps = False
+        if echoes and echo is not None:
+            try:
+                echo(block)
+            except (OSError, ValueError):
+                echoes = False
+
+
+class _Watch:
+    """Ends the group when its time is up, from a thread of its own."""
+
+    def __init__(self, group: int, timeout_s: float | None, grace_s: float) -> None:
+        self._over = threading.Event()
+        self._timed_out = False
+        self._thread: threading.Thread | None = None
+        if timeout_s is not None:
+            self._thread = threading.Thread(target=self._run, args=(group, timeout_s, grace_s), daemon=True)
+
+    def start(self) -> None:
+        if self._thread is not None:
+            self._thread.start()
+
+    def _run(self, group: int, timeout_s: float, grace_s: float) -> None:
+        if self._over.wait(timeout_s):
+            return
+        self._timed_out = True
+        _signal(group, signal.SIGTERM)
+        if not self._over.wait(grace_s):
+            _signal(group, signal.SIGKILL)
+
+    def stop(self) -> bool:
+        """Whether the time was up."""
+        self._over.set()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+        return self._timed_out
+
+
+def end_group(group: int, grace_s: float = GRACE_S, *, reap: Callable[[], object] = lambda: None) -> None:
+    """SIGTERM to a group, SIGKILL to what is left of it after `grace_s`; a second interrupt kills at once.
+
+    `reap` collects our own child, which would otherwise stay in the group as a zombie.
+    """
+    if not _signal(group, signal.SIGTERM):
+        return
+
+    def is_there() -> bool:
+        reap()
+        return _signal(group, 0) and _lives(group)
+
+    try:
+        gone = _gone(is_there, grace_s)
+    except BaseException:
+        _signal(group, signal.SIGKILL)
+        raise
+    if not gone:
+        _signal(group, signal.SIGKILL)
+        _gone(is_there, DRAIN_S)
+
+
+def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S) -> int:
+    """End every process of this user whose environment holds all of `marks`; how many there were.
+
+    For what left its group (a daemon), and for what outlived an mlo that was killed.
+    """
+    found = marked(marks)
+    for process in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
+    if found and not _gone(lambda: bool(marked(marks)), grace_s):
+        for process in marked(marks):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        _gone(lambda: bool(marked(marks)), DRAIN_S)
+    return len(found)
+
+
+def marked(marks: Mapping[str, str]) -> list[int]:
+    """The processes whose environment holds all of `marks`, this one excepted."""
+    wanted = {f"{name}={value}" for name, value in marks.items()}
+    return [process for process, environ in _environments() if wanted <= environ and process != os.getpid()]
+
+
+def _environments() -> Iterator[tuple[int, set[str]]]:
+    """Each process of this user with its `NAME=value` words. A zombie has none."""
+    if Path("/proc/self/environ").exists():  # Linux; elsewhere ps knows
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):
+                    yield int(folder.name), set((folder / "environ").read_text(errors="replace").split("\0"))
+        return
+    listing = subprocess.run(["ps", "axEww", "-o", "pid=,command="], capture_output=True, text=True, check=False)
+    for line in listing.stdout.splitlines():
+        number, *words = line.split()
+        yield int(number), set(words)
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+        return False
+    return True
+
+
+def _lives(group: int) -> bool:
+    """Whether a group that can be signalled holds more than zombies, which an init that reaps late leaves there."""
+    if not Path("/proc/self/stat").exists():
+        return True
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                # The name of the process stands in brackets and may hold anything; then come state, parent, group.
+                state, _, found = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+                if int(found) == group and state not in "ZX":
+                    return True
+    return False
+
+
+def _gone(is_there: Callable[[], bool], wait_s: float) -> bool:
+    deadline = time.monotonic() + wait_s
+    pause_s = 0.001
+    while is_there():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, 0.05)
+    return True
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: otherwise they would end mlo and leave its stage running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # Under nohup SIGHUP is ignored, and stays so.
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log, at most 8 KB of them."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 8192))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    # A progress bar redraws its line after a carriage return; the last state is what one saw.
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip().split("\n")[-lines:])

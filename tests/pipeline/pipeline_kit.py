@@ -1,0 +1,55 @@
+"""Small projects of shell stages, and ways to run them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mlops_cli.core.project import yaml12
+from mlops_cli.core.workflows.run import RunResult, run_pipeline
+from mlops_cli.core.workflows.workspace import Workspace
+
+
+class Notes:
+    """A Progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def begin(self, label: str, total: int | None, unit: str) -> None: ...
+    def advance(self, amount: int = 1) -> None: ...
+    def end(self) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def write_project(folder: Path, stages: dict[str, Any], params: dict[str, Any] | None = None, **more: Any) -> None:
+    document = {"name": "kit", "params": params or {}, "stages": stages, **more}
+    (folder / "mlo.yaml").write_text(yaml12.dump(document))
+
+
+def workspace(folder: Path, **environ: str) -> Workspace:
+    return Workspace.find(folder, {**os.environ, **environ}, command_line="mlo run", progress=Notes())
+
+
+def run(folder: Path, *stages: str, **options: Any) -> RunResult:
+    return run_pipeline(workspace(folder), stages, **options)
+
+
+def statuses(result: RunResult) -> dict[str, str]:
+    return {record.name: record.status for record in result.stages}
+
+
+CHAIN = {
+    "a": {"cmd": "cat in.txt > a.txt", "deps": ["in.txt"], "outs": ["a.txt"]},
+    "b": {"cmd": "cat a.txt > b.txt; echo $MLO_PARAMS >> b.txt", "deps": ["a.txt"], "params": ["x"], "outs": ["b.txt"]},
+    "c": {"cmd": "wc -c < b.txt > c.txt", "deps": ["b.txt"], "outs": ["c.txt"]},
+}
+
+
+def chain(folder: Path) -> None:
+    """in.txt -> a -> b (reads the parameter x) -> c."""
+    (folder / "in.txt").write_text("first\n")
+    write_project(folder, CHAIN, {"x": 1, "unread": 2})
