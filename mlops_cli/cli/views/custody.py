@@ -45,7 +45,7 @@ def _alias(root: Branch, change: Change) -> None:
     before = f", was version {change.before}" if change.before is not None else ""
     branch = root.add("alias", f"{change.name}@{change.alias}", f"{verb} {when(change.time)} by {change.actor}{before}")
     for word, text, numbers, remark in gate_rows(change.gates):
-        branch.add(word, text, f"{numbers}{'  ' if remark else ''}{remark}")
+        branch.add(word, text, "  ".join(filter(None, (numbers, remark))))
 
 
 def _run(above: Branch, chain: Chain) -> None:

@@ -35,7 +35,7 @@ def number(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.5g}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(number, value))}]"
     return str(value)
@@ -50,7 +50,8 @@ def gate_rows(gates: Iterable[Any]) -> list[tuple[str, str, str, str]]:
     """Each gate as (word, text, numbers, remark); gates are records, or plain as an event holds them."""
     rows = []
     for gate in map(msgspec.to_builtins, gates):
-        numbers = ", ".join(_numbers(comparison) for comparison in gate.get("comparisons", ()))
+        seen = [it for it in gate.get("comparisons", ()) if it["holds"] is not None or not gate["holds"]]
+        numbers = ", ".join(map(_numbers, seen))
         rows.append(("holds" if gate["holds"] else "refused", gate["gate"], numbers, gate.get("reason") or ""))
     return rows
 
@@ -65,7 +66,7 @@ def show_gates(gates: Iterable[Any], output: Output) -> None:
     rows = gate_rows(gates)
     width = max((len(text) for _, text, _, _ in rows), default=0)
     for word, text, numbers, remark in rows:
-        output.line(f"  {word:8} {text.ljust(width)}  {numbers}", style="green" if word == "holds" else "red")
+        output.line(f"  {word:8} {text.ljust(width)}  {numbers}".rstrip(), style="green" if word == "holds" else "red")
         if remark:
             output.line(f"  {'':8} {remark}")
 
@@ -118,7 +119,7 @@ def show_models(models: ModelList, output: Output) -> None:
         (
             row.title,
             ", ".join(row.aliases),
-            pairs(row.scores),
+            pairs(_first(row.scores)),
             row.run[:8],
             human_bytes(row.size),
             when(row.time),
@@ -127,6 +128,12 @@ def show_models(models: ModelList, output: Output) -> None:
         for row in models.versions
     ]
     output.table(("version", "aliases", "scores", "run", "size", "registered", "by"), rows, right=("size",))
+
+
+def _first(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The three scores that people ask for first; `models show` has them all."""
+    known = [name for name in ("auc", "accuracy", "log_loss", "r2", "rmse", "mae") if name in scores] or sorted(scores)
+    return {name: scores[name] for name in known[:3]}
 
 
 def show_model(card: ModelCard, output: Output) -> None:
@@ -154,7 +161,7 @@ def show_model(card: ModelCard, output: Output) -> None:
     for event in card.history:
         line = history.add(when(event.time), happened(event), f"by {event.actor}")
         for word, text, numbers, remark in gate_rows(event.data.get("gates", ())):
-            line.add(word, text, f"{numbers}{'  ' if remark else ''}{remark}")
+            line.add(word, text, "  ".join(filter(None, (numbers, remark))))
     draw(root, output)
 
 

@@ -62,15 +62,14 @@ def verify(store: EventStore) -> Verdict:
     kinds: dict[str, int] = {}
     first = last = None
     broken: Broken | None = None
-    for item in store.stored():
-        try:
+    try:
+        for item in store.stored():
             event = _verified(item, names, store.place)
-        except ChainBroken as error:
-            broken = Broken(error.seq, error.problem)
-            break
-        names[item.name] = item.seq
-        kinds[event.kind] = kinds.get(event.kind, 0) + 1
-        first, last = first or event.time, event.time
+            names[item.name] = item.seq
+            kinds[event.kind] = kinds.get(event.kind, 0) + 1
+            first, last = first or event.time, event.time
+    except ChainBroken as error:
+        broken = Broken(error.seq, error.problem)
     reached = store.extent()
     if broken is None and reached > len(names):
         broken = Broken(len(names) + 1, f"it was removed; the log once reached event {reached}")

@@ -52,7 +52,8 @@ class RemoteEvents:
 
     @property
     def place(self) -> str:
-        return f"remote {self._remote.name} ({self._remote.url})"
+        name, url = self._remote.name, self._remote.url
+        return url if name == url else f"remote {name} ({url})"
 
     def append(self, event: Event, *, after: str) -> None:
         head = self.head()

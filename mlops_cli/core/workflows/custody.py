@@ -112,17 +112,19 @@ def _chain(workspace: Workspace, ref: str, version: Version | None, run: Run | N
     made = {path: stage.name for stage in source.stages for path in stage.outs}
     titles = {title, *([version.title] if version else [])}
     history = workspace.registry.history()
+    aliases = _pointing_here(workspace, version, ModelRef.parse(ref).alias) if version else []
+    shown = {change.seq for change in aliases}
     return Chain(
         ref=ref,
         title=title,
         model=model,
-        aliases=_pointing_here(workspace, version, ModelRef.parse(ref).alias) if version else [],
+        aliases=aliases,
         version=version,
         made_by=next((it for it in history if it.kind == "retrain" and it.data.get("challenger") in titles), None),
         run=_run_step(run, version),
         stages=[_stage_step(stage, made, facts) for stage in reversed(source.stages)],
         inputs=[facts.data(path, digest) for path, digest in sorted(inputs.items())],
-        later=[event for event in history if event.kind in _LATER and concerns(event, titles)],
+        later=[it for it in history if it.kind in _LATER and it.seq not in shown and concerns(it, titles)],
     )
 
 

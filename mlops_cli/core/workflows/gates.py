@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from mlops_cli.core.base.expression import Comparison, Expression, parse
-from mlops_cli.core.errors import MloError, ProjectError, RemoteError, UsageError
-from mlops_cli.core.models.score import SCORES, default_scores, score
+from mlops_cli.core.errors import MloError, ProjectError, RemoteError
+from mlops_cli.core.models.score import SCORES
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.resolve import load_resolved, resolved_version
-from mlops_cli.core.workflows.rows import read_rows
+from mlops_cli.core.workflows.rows import read_rows, score_each
 from mlops_cli.core.workflows.workspace import Workspace
 
 CHAMPION = "champion."
@@ -184,11 +184,6 @@ def _score(
     except MloError as error:
         reasons.update({prefix + name: f"{scored.title} cannot be scored: {error.message}" for name in names})
         return
-    for name in names:
-        try:
-            values.update({prefix + name: score(loaded, rows, evaluate.target, [name])[name]})
-        except UsageError as error:
-            fitting = ", ".join(default_scores(loaded))
-            reasons[prefix + name] = f"{scored.title} cannot be scored: {error.message} (its scores: {fitting})"
-        except MloError as error:
-            reasons[prefix + name] = f"{scored.title} cannot be scored: {error.message}"
+    scores, failed = score_each(loaded, rows, evaluate.target, names)
+    values.update({prefix + name: value for name, value in scores.items()})
+    reasons.update({prefix + name: f"{scored.title} cannot be scored: {why}" for name, why in failed.items()})

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlops_cli.core.base.records import MODEL_NAME, Entry, ResolvedModel
-from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, TooLittleData, UsageError
+from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError
 from mlops_cli.core.registry.records import Evaluation, Version
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.transfer import push_digests, push_objects
 from mlops_cli.core.store.tree import walk
 from mlops_cli.core.workflows.resolve import bring, entry_of, load_resolved, model_folder, model_of_run
-from mlops_cli.core.workflows.rows import read_rows
+from mlops_cli.core.workflows.rows import read_rows, score_each
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _files(workspace: Workspace, run: Run, entry: Entry) -> dict[str, str]:
 def _evaluation(
     workspace: Workspace, run: Run, loaded: LoadedModel, notes: list[str]
 ) -> tuple[Evaluation | None, dict[str, float | None]]:
-    from mlops_cli.core.models.score import default_scores, score
+    from mlops_cli.core.models.score import default_scores
 
     model = workspace.project.model
     if model is None or model.evaluate is None:
@@ -154,12 +154,8 @@ def _evaluation(
     path, target = model.evaluate.data, model.evaluate.target
     evaluate = Evaluation(find_entry(workspace, run, path, key="model.evaluate"), target, path)
     rows = read_rows(workspace, evaluate.data, path)
-    scores: dict[str, float | None] = {}
-    for each in default_scores(loaded):
-        try:
-            scores.update(_finite(score(loaded, rows, target, [each])))
-        except TooLittleData as error:
-            notes.append(f"{each} is unknown: {error.message}")
+    scores, reasons = score_each(loaded, rows, target, default_scores(loaded))
+    notes += dict.fromkeys(reasons.values())
     return evaluate, scores
 
 
@@ -237,8 +233,8 @@ def _share(workspace: Workspace, facts: Version) -> None:
     ):
         if sent.missing or sent.corrupt:
             raise IntegrityError(
-                f"{', '.join([*sent.missing, *sent.corrupt])} could not be sent to {remote.name}; nothing was registered",
-                hint="`mlo data fsck` says what is damaged or missing here",
+                f"{', '.join([*sent.missing, *sent.corrupt])} could not be sent to {remote.name}",
+                hint="nothing was registered; `mlo data fsck` says what is damaged or missing here",
             )
 
 

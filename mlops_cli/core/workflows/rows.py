@@ -1,19 +1,23 @@
-"""The rows that an entry of the store holds, as one Arrow table."""
+"""The rows that an entry of the store holds, as one Arrow table, and a model's scores on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.errors import MloError, ProjectError
+from mlops_cli.core.errors import MloError, ProjectError, TooLittleData, UsageError
 from mlops_cli.core.store.tree import walk
 from mlops_cli.core.workflows.resolve import bring
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from mlops_cli.core.models.load import LoadedModel
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -57,8 +61,30 @@ def _read(workspace: Workspace, digest: str, path: str) -> pa.Table:
         raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
 
 
+def score_each(
+    loaded: LoadedModel, table: pa.Table, target: str, names: Sequence[str]
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The scores that can be taken, and why the others cannot. None for a score that is not finite.
+
+    Raises ProjectError and WrongInputs if the rows do not fit the model at all.
+    """
+    from mlops_cli.core.models.score import score
+
+    scores: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    try:
+        scores.update(score(loaded, table, target, names))
+    except (TooLittleData, UsageError):  # one score that cannot be taken must not cost the others
+        for name in names:
+            try:
+                scores.update(score(loaded, table, target, [name]))
+            except (TooLittleData, UsageError) as error:
+                reasons[name] = error.message
+    return {name: value if value is not None and isfinite(value) else None for name, value in scores.items()}, reasons
+
+
 def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
-    """How many rows Parquet files hold, from their footers alone; None for other files and absent objects."""
+    """How many rows a Parquet file, or a folder of nothing else, holds, from the footers alone; None otherwise."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -66,8 +92,9 @@ def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
     try:
         if entry.kind == "dir":
             digests = [(name, found.digest) for name, found in walk(workspace.store, entry) if not found.is_dir]
-        digests = [(name, digest) for name, digest in digests if name.lower().endswith(".parquet")]
+        if not digests or not all(name.lower().endswith(".parquet") for name, _ in digests):
+            return None
         files = [workspace.store.path_of(Digest.parse(digest)) for _, digest in digests]
-        return sum(parquet.read_metadata(file).num_rows for file in files) if files else None
+        return sum(int(parquet.read_metadata(file).num_rows) for file in files)
     except (OSError, pa.ArrowInvalid, MloError):
         return None
