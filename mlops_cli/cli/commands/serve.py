@@ -1,0 +1,50 @@
+"""`mlo serve`."""
+
+from __future__ import annotations
+
+import typer
+
+from mlops_cli.cli.context import open_context
+from mlops_cli.cli.lazy import make_app
+
+app = make_app("Put a model behind HTTP, and follow its alias.")
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    model: str = typer.Argument(..., metavar="REF", help="name@production, name@3, name@latest or runs:<id>."),
+    host: str = typer.Option("", "--host", help="The address to listen on; serve.host by default."),
+    port: int = typer.Option(
+        -1, "--port", min=-1, max=65535, help="The port, 0 for any free one; serve.port by default."
+    ),
+    no_log: bool = typer.Option(False, "--no-log", help="Do not log predictions."),
+    insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask without a token."),
+) -> None:
+    """Put a model behind HTTP, and follow its alias.
+
+    Answers MLflow's /invocations, the Open Inference Protocol under /v2 and named fields at /predict; shows /docs,
+    /health and /metrics. When the alias moves, the new version is loaded and swapped in while requests go on.
+    Ctrl-C and SIGTERM finish what is in flight. Other hosts than loopback need MLO_SERVE_TOKEN or --insecure.
+
+    \b
+    Examples:
+      mlo serve flights@production
+      mlo serve flights@3 --port 0 --json
+      curl --json '{"temp": 41.2, "pressure": null}' localhost:8080/predict
+    """
+    from mlops_cli.cli.views.serve import show_server_log, show_serving
+    from mlops_cli.core.workflows.serve import serve_model
+
+    here = open_context(ctx)
+    show_server_log()
+    code = serve_model(
+        here.workspace,
+        model,
+        host=host or None,
+        port=None if port < 0 else port,
+        log=not no_log,
+        insecure=insecure,
+        ready=lambda serving: show_serving(serving, here.output),
+    )
+    raise typer.Exit(int(code))

@@ -1,0 +1,161 @@
+"""A model version ready to answer: the loaded model, its decoder, and what its metadata says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from math import isfinite
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from mlops_cli.core.base.records import Signature
+from mlops_cli.core.models.load import LoadedModel
+from mlops_cli.core.models.predictions import Predictions
+from mlops_cli.core.serving.decode import Decoder, Rows
+from mlops_cli.core.serving.problems import BadInput
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+class Infer(Protocol):
+    """A model as serving sees it: n values under each input's name, None where missing -> n predictions.
+
+    Values are float, int, bool, str or aware datetime. Called from one thread at a time.
+    """
+
+    def __call__(self, columns: Columns, /) -> Predictions: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to some rows: `labels` are plain values; `scores` n lists of one probability a class."""
+
+    labels: list[Any]
+    scores: list[list[float]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One version of a model, loaded and checked. A newer version is another Served; nothing here ever changes.
+
+    `key` is what `resolve` said of it, so that a poll can tell whether the reference still means this version.
+    `example` holds the first row of the model's example, for the check after loading and for the documentation.
+    """
+
+    name: str
+    version: int | None
+    run: str
+    key: object
+    signature: Signature
+    infer: Infer
+    decoder: Decoder
+    has_scores: bool = False
+    example: dict[str, Any] | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}@{self.version}" if self.version is not None else f"runs:{self.run[:8]}"
+
+    @property
+    def version_text(self) -> str:
+        """The version as protocols name it: a number, or the run of a model that was never registered."""
+        return str(self.version) if self.version is not None else self.run
+
+    @property
+    def is_binary(self) -> bool:
+        return self.signature.task == "classification" and len(self.signature.classes) == 2
+
+    def answer(self, batches: Sequence[Rows]) -> list[Answer]:
+        """Predict the rows of several requests at once, and give each its own. Raises what the model raises."""
+        predictions = self.infer(self._joined(batches))
+        labels = predictions.labels.tolist()
+        scores = predictions.scores.tolist() if predictions.scores is not None else None
+        answers = []
+        start = 0
+        for rows in batches:
+            end = start + rows.n
+            answers.append(Answer(labels[start:end], scores[start:end] if scores is not None else None))
+            start = end
+        if start != len(labels):
+            raise ValueError(f"the model answered {len(labels)} predictions to {start} rows")
+        return answers
+
+    @staticmethod
+    def _joined(batches: Sequence[Rows]) -> Columns:
+        if len(batches) == 1:
+            return batches[0].columns
+        return {name: list(chain.from_iterable(rows.columns[name] for rows in batches)) for name in batches[0].columns}
+
+    def check(self) -> None:
+        """Predict the example, so that a model that cannot answer is never swapped in. Raises what the model raises."""
+        if self.example is not None:
+            self.answer([self.decoder.records([self.example])])
+
+
+def make_served(
+    loaded: LoadedModel,
+    *,
+    name: str,
+    version: int | None,
+    run: str,
+    key: object,
+    example: pa.Table | None = None,
+    time_column: str | None = None,
+    max_rows: int = 100_000,
+) -> Served:
+    """A loaded model as serving wants it, without the threads that it would start for each row."""
+    _without_jobs(loaded.estimator)
+    signature = loaded.signature
+    decoder = Decoder(signature, time_column=time_column, max_rows=max_rows)
+
+    def infer(columns: Columns) -> Predictions:
+        arrays = [pa.array(columns[column.name], _ARROW[column.kind]) for column in signature.inputs]
+        return loaded.predict(pa.Table.from_arrays(arrays, names=decoder.names))
+
+    return Served(
+        name=name,
+        version=version,
+        run=run,
+        key=key,
+        signature=signature,
+        infer=infer,
+        decoder=decoder,
+        has_scores=loaded.gives_scores,
+        example=_example(example, decoder) if example is not None else None,
+    )
+
+
+_ARROW = {
+    "float": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "string": pa.large_string(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _example(table: pa.Table, decoder: Decoder) -> dict[str, Any] | None:
+    """The first row as a client would send it, or None if no client could."""
+    rows = table.select(decoder.names).slice(0, 1).to_pylist()
+    row = {name: _plain(value) for name, value in rows[0].items()} if rows else None
+    try:
+        decoder.records([row])
+    except BadInput:
+        return None
+    return row
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _without_jobs(estimator: Any) -> None:
+    """A forest fitted with n_jobs=-1 would start a pool of processes or threads for every request."""
+    parameters = [key for key in estimator.get_params(deep=True) if key.rpartition("__")[2] == "n_jobs"]
+    if parameters:
+        estimator.set_params(**dict.fromkeys(parameters, 1))

@@ -1,0 +1,64 @@
+"""What a protocol is to the server: it reads a body into rows, and writes answers and problems for its clients."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from mlops_cli.core.serving.decode import Rows
+from mlops_cli.core.serving.loader import Answer, Served
+from mlops_cli.core.serving.problems import BadInput, Problem
+
+JSON, CSV = "application/json", "text/csv"
+
+Document = TypeVar("Document")
+
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_NOT_JSON = re.compile(rb"-?(NaN|Infinity)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as a protocol read it. `encode` writes the reply from the answer and the request's id;
+    `request_id` is the id in the body, if the protocol has one."""
+
+    rows: Rows
+    encode: Callable[[Answer, str], bytes]
+    request_id: str | None = None
+
+
+class Exchange(Protocol):
+    """One protocol. `media` are the content types it reads; an empty string among them: the header may be absent."""
+
+    media: tuple[str, ...]
+
+    def read(self, body: bytes, media: str, served: Served) -> Asked:
+        """Raises Problem for a body that is not what the path takes. Called from any thread."""
+        ...
+
+    def problem(self, problem: Problem, request_id: str) -> Any:
+        """The problem as the protocol's clients read it: something that encodes to JSON."""
+        ...
+
+
+def read_json(decoder: msgspec.json.Decoder[Document], body: bytes) -> Document:
+    """The body as a document. Raises BadInput, also for NaN and infinities, which are no JSON."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"the body is not what this path takes: {error}") from None
+    except UnicodeDecodeError:
+        raise BadInput("the body is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        place = _BYTE.search(str(error))
+        at = int(place[1]) if place else 0
+        if bare := _NOT_JSON.match(body, max(at - 1, 0)) or _NOT_JSON.match(body, at):
+            token = bare[0].decode()
+            raise BadInput(f"{token} at byte {bare.start()} is no JSON; write null for a missing value") from None
+        raise BadInput(f"the body is not JSON: {error}" if body.strip() else "the body is empty") from None
+    except RecursionError:
+        raise BadInput("the JSON is nested too deeply") from None

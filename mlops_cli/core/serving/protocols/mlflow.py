@@ -1,0 +1,90 @@
+"""MLflow's scoring protocol: POST /invocations, as `mlflow models serve` answers it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from mlops_cli.core.serving.decode import Rows
+from mlops_cli.core.serving.loader import Answer, Served
+from mlops_cli.core.serving.problems import BadInput, Problem
+from mlops_cli.core.serving.protocols.exchange import CSV, JSON, Asked, read_json
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
+    413: "REQUEST_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    data: list[Any]
+    index: list[Any] | None = None
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split | UnsetType = UNSET
+    dataframe_records: list[Any] | UnsetType = UNSET
+    instances: list[Any] | UnsetType = UNSET
+    inputs: dict[str, Any] | list[Any] | UnsetType = UNSET
+    params: dict[str, Any] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+
+
+class Scoring:
+    media: tuple[str, ...] = (JSON, CSV)
+
+    def read(self, body: bytes, media: str, served: Served) -> Asked:
+        if media == CSV:
+            try:
+                rows = served.decoder.csv(body.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise BadInput("the body is not UTF-8") from None
+        else:
+            rows = _rows(read_json(_DECODER, body), served)
+        return Asked(rows, _encode)
+
+    def problem(self, problem: Problem, request_id: str) -> Any:
+        return {"error_code": _CODES.get(problem.status, "INTERNAL_ERROR"), "message": problem.message}
+
+
+def _rows(body: _Body, served: Served) -> Rows:
+    given = [form for form in FORMS if getattr(body, form) is not UNSET]
+    if len(given) != 1:
+        raise BadInput(f"give exactly one of {', '.join(FORMS)}; the body has {', '.join(given) or 'none of them'}")
+    if body.params:
+        raise BadInput(f"this model takes no params, and the body has {', '.join(list(body.params)[:10])}")
+    decoder = served.decoder
+    if isinstance(body.dataframe_split, _Split):
+        return decoder.positional(body.dataframe_split.data, body.dataframe_split.columns)
+    if isinstance(body.dataframe_records, list):
+        return decoder.records(body.dataframe_records)
+    values = body.inputs if isinstance(body.inputs, dict | list) else body.instances
+    if isinstance(values, dict):
+        return decoder.columns(values)
+    return _unnamed(values if isinstance(values, list) else [], served)
+
+
+def _unnamed(values: list[Any], served: Served) -> Rows:
+    """A list of rows: objects, lists in the signature's order, or bare values of the only input."""
+    if not values or type(values[0]) is dict:
+        return served.decoder.records(values)
+    if type(values[0]) is not list and len(served.decoder.names) == 1:
+        return served.decoder.columns({served.decoder.names[0]: values})
+    return served.decoder.positional(values)
+
+
+def _encode(answer: Answer, request_id: str) -> bytes:
+    return msgspec.json.encode({"predictions": answer.labels})

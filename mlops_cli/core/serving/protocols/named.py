@@ -1,0 +1,60 @@
+"""mlo's own protocol: POST /predict with the model's inputs as named fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from mlops_cli.core.serving.loader import Answer, Served
+from mlops_cli.core.serving.problems import BadInput, Problem
+from mlops_cli.core.serving.protocols.exchange import JSON, Asked, read_json
+
+ROWS = "rows"
+
+_DECODER = msgspec.json.Decoder(dict[str, Any])
+
+
+class Named:
+    media: tuple[str, ...] = (JSON, "")
+
+    def read(self, body: bytes, media: str, served: Served) -> Asked:
+        document = read_json(_DECODER, body)
+        if len(document) == 1 and isinstance(document.get(ROWS), list):
+            asked = served.decoder.records(document[ROWS])
+            return Asked(asked, lambda answer, request_id: _encode_rows(answer, request_id, served))
+        try:
+            asked = served.decoder.records([document])
+        except BadInput as error:  # there is one row, and the client never numbered it
+            raise BadInput(error.message.replace(": row 0 is null", " is null").replace("row 0: ", "")) from None
+        return Asked(asked, lambda answer, request_id: _encode_one(answer, request_id, served))
+
+    def problem(self, problem: Problem, request_id: str) -> Any:
+        return {"error": problem.message, "request_id": request_id}
+
+
+def _encode_one(answer: Answer, request_id: str, served: Served) -> bytes:
+    document = {"prediction": answer.labels[0]}
+    if answer.scores is not None:
+        document["probability"] = probability(answer.scores[0], served)
+    return msgspec.json.encode({**document, **_about(request_id, served)})
+
+
+def _encode_rows(answer: Answer, request_id: str, served: Served) -> bytes:
+    document: dict[str, Any] = {"predictions": answer.labels}
+    if answer.scores is not None:
+        document["probabilities"] = [probability(scores, served) for scores in answer.scores]
+    return msgspec.json.encode({**document, **_about(request_id, served)})
+
+
+def _about(request_id: str, served: Served) -> Mapping[str, Any]:
+    version = served.version if served.version is not None else served.title
+    return {"model": served.name, "version": version, "request_id": request_id}
+
+
+def probability(scores: list[float], served: Served) -> float | dict[str, float]:
+    """Of two classes the second one's probability; of more, each one's by its label."""
+    if served.is_binary:
+        return scores[1]
+    return {str(label): score for label, score in zip(served.signature.classes, scores, strict=True)}

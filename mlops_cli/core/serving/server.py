@@ -1,0 +1,124 @@
+"""uvicorn, held to what a server at the edge needs: deadlines for headers, a drain at SIGTERM, a port taken early."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.errors import MachineError, UsageError
+from mlops_cli.core.serving.connection import BoundedProtocol
+from mlops_cli.core.serving.limits import Limits
+
+BACKLOG = 2048
+# The event loop and the inference thread take turns under one lock. At Python's 5 ms a decoded request waits that
+# long for a thread that computes.
+SWITCH_S = 0.001
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises MachineError if the port is taken or the host not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise UsageError(
+            f"{host} is no address to listen on: {error.strerror}", hint="mlo serve --host 127.0.0.1"
+        ) from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        with machine_errors(f"cannot listen on {host} port {port}"):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+    except MachineError:
+        listener.close()
+        raise
+    except OSError as error:
+        listener.close()
+        raise MachineError(
+            f"cannot listen on {host} port {port}: {error.strerror}", hint="mlo serve --host 127.0.0.1 --port 0"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready and keeps the signal that ended it instead of raising it again.
+
+    `ready` is called once requests are answered. `should_exit = True` ends it, as SIGTERM does.
+    """
+
+    def __init__(self, app: Any, *, limits: Limits, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            http=type("Connection", (BoundedProtocol,), {"limits": limits}),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(limits.drain_s),
+            backlog=BACKLOG,
+        )
+        super().__init__(config)
+        self._ready = ready
+        self.received: signal.Signals | None = None
+
+    def serve_on(self, listener: socket.socket) -> signal.Signals | None:
+        """Serve until SIGTERM or SIGINT, which is returned: stop accepting, finish what is in flight, end the lifespan.
+
+        A second SIGINT does not wait for what is in flight.
+        """
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                runner.run(self.serve(sockets=[listener]))
+        finally:
+            sys.setswitchinterval(before)
+        return self.received
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears signals
+            return
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.received = self.received or signal.Signals(sig)
+        super().handle_exit(sig, frame)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

@@ -1,0 +1,96 @@
+"""A small model with a column of every kind, a project that has it registered, and a server around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from mlops_cli.core.base.clock import Clock, SystemClock
+from mlops_cli.core.models.load import load_model
+from mlops_cli.core.models.save import EXAMPLE_FILE, save_model
+from mlops_cli.core.serving.app import Application
+from mlops_cli.core.serving.guard import Guard
+from mlops_cli.core.serving.limits import Limits
+from mlops_cli.core.serving.loader import Served, make_served
+from mlops_cli.core.serving.server import Server, bind, url_of
+
+ROW = {"carrier": "UA", "distance": 500, "temp": 41.5, "pressure": 1013.2, "night": False}
+NAMES = list(ROW)
+
+
+def rows(n: int = 200, seed: int = 7) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    pressure = draw.normal(1013, 8, n)
+    pressure[draw.random(n) < 0.2] = np.nan
+    return pd.DataFrame(
+        {
+            "carrier": draw.choice(["UA", "DL", "B6"], n),
+            "distance": draw.integers(100, 3000, n),
+            "temp": draw.normal(40, 15, n),
+            "pressure": pressure,
+            "night": draw.random(n) < 0.3,
+        }
+    )
+
+
+def save(folder: Path, *, flipped: bool = False) -> Any:
+    """Fit on whether it is warm (or, flipped, cold), and save."""
+    frame = rows()
+    late = (frame["temp"] > 40) ^ flipped
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    transform = ColumnTransformer([("codes", codes, ["carrier"])], remainder="passthrough")
+    trees = HistGradientBoostingClassifier(max_iter=8, random_state=0)
+    model = make_pipeline(transform, trees).fit(frame, late.astype(int))
+    return save_model(model, folder, example=frame)
+
+
+def served(folder: Path, version: int = 1, **options: Any) -> Served:
+    loaded = load_model(folder)
+    example = pq.read_table(folder / EXAMPLE_FILE)
+    facts = {"name": "flights", "version": version, "run": "a" * 32, "key": version, "time_column": "time_hour"}
+    return make_served(loaded, example=example, **{**facts, **options})
+
+
+@contextmanager
+def running(
+    model: Served,
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    clock: Clock | None = None,
+    host: str = "127.0.0.1",
+    **options: Any,
+) -> Iterator[httpx.Client]:
+    """A real server in a thread, and a client of it. Leaving ends the server the way SIGTERM does."""
+    limits = limits or Limits()
+    app = Application(
+        model, clock=clock or SystemClock(), guard=Guard(host, token), limits=limits, locked=bool(token), **options
+    )
+    listener = bind(host, 0)
+    ready = threading.Event()
+    server = Server(app, limits=limits, ready=ready.set)
+    thread = threading.Thread(target=server.serve_on, args=(listener,))
+    address = url_of(listener)
+    thread.start()
+    try:
+        assert ready.wait(30)
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+            client.app = app  # type: ignore[attr-defined]
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+    assert not thread.is_alive()

@@ -1,0 +1,69 @@
+import httpx
+import pytest
+from serving_kit import ROW, running
+
+from mlops_cli.core.errors import UsageError
+from mlops_cli.core.serving.guard import Guard, is_loopback, require_token
+from mlops_cli.core.serving.loader import Served
+from mlops_cli.core.serving.problems import Problem
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "localhost", "::1", "[::1]"])
+def test_loopback_needs_no_token(host: str) -> None:
+    assert is_loopback(host)
+    require_token(host, None, insecure=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
+def test_a_host_that_others_reach_needs_a_token_or_insecure(host: str) -> None:
+    with pytest.raises(UsageError, match="no token protects"):
+        require_token(host, None, insecure=False)
+    with pytest.raises(UsageError):
+        require_token(host, "", insecure=False)
+    require_token(host, "secret", insecure=False)
+    require_token(host, None, insecure=True)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.1:8080", "localhost:1", "LOCALHOST", "[::1]:8080", "[::1]"])
+def test_loopback_answers_to_its_names(name: str) -> None:
+    Guard("127.0.0.1", None).check("/predict", {b"host": name.encode()})
+
+
+@pytest.mark.parametrize("name", ["evil.example", "evil.example:8080", "127.0.0.1.evil.x", "", "localhost.", "[::2]"])
+def test_loopback_refuses_other_names_against_rebinding(name: str) -> None:
+    with pytest.raises(Problem) as caught:
+        Guard("127.0.0.1", None).check("/health", {b"host": name.encode()})
+    assert caught.value.status == 403
+
+
+def test_an_open_host_answers_to_any_name() -> None:
+    Guard("0.0.0.0", None).check("/predict", {b"host": b"model.example"})
+
+
+def test_a_foreign_host_header_is_refused_over_http(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=ROW, headers={"host": "evil.example"})
+    assert answer.status_code == 403
+    assert "not to evil.example" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("given", [None, "Bearer wrong", "Basic secret", "Bearer", "secret", "Bearer secretx"])
+def test_with_a_token_nothing_but_health_is_open(model: Served, given: str | None) -> None:
+    headers = {"authorization": given} if given else {}
+    with running(model, token="secret") as client:
+        for path in ("/metrics", "/docs", "/openapi.json", "/version", "/v2", "/v2/models/flights", "/", "/nope"):
+            answer = client.get(path, headers=headers)
+            assert (path, answer.status_code) == (path, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.post("/predict", json=ROW, headers=headers).status_code == 401
+        for path in ("/ping", "/v2/health/live", "/v2/health/ready"):
+            assert client.get(path, headers=headers).status_code == 200
+        assert client.get("/health", headers=headers).json() == {"status": "ok"}
+
+
+def test_the_right_token_opens_everything(model: Served) -> None:
+    with running(model, token="secret") as client:
+        client.headers["authorization"] = "bearer secret"
+        assert client.post("/predict", json=ROW).status_code == 200
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/health").json()["model"] == "flights"
+        assert client.get("/openapi.json").json()["security"] == [{"token": []}]
