@@ -120,8 +120,12 @@ def show(root: Path, revision: str, path: str) -> str:
 
 def first_mention(root: Path, path: str, text: str) -> Mention | None:
     """The first commit that put `text` into `root/path`, or None: not committed, or no repository."""
-    said = _ask(
-        root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path
-    )()
+    said = _ask(root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path)()
     lines = (said or b"").decode("utf-8", "replace").splitlines()
     return Mention(*lines[0].split("\x1f", 3)) if lines else None
+
+
+def tracked(root: Path, path: str) -> list[str]:
+    """The files at or below `root/path` that git tracks, relative to the root; none outside git."""
+    said = _ask(root, "ls-files", "-z", "--", f":(literal){path}")() or b""
+    return [name.decode("utf-8", "replace") for name in said.split(b"\0") if name]

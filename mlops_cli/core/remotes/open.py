@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlops_cli.core.base.extras import require
 from mlops_cli.core.errors import ProjectError, RemoteError
-from mlops_cli.core.project.schema import RemoteConfig
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -28,7 +27,16 @@ EXTRAS = {
 }
 
 
-def open_remote(name: str, config: RemoteConfig, *, root: Path) -> FilesystemRemote:
+class Address(Protocol):
+    """What mlo.yaml says of a remote; project.schema.RemoteConfig is one."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
+
+
+def open_remote(name: str, config: Address, *, root: Path) -> FilesystemRemote:
     """The remote of that name in mlo.yaml. Nothing is contacted yet. Raises ProjectError, ExtraMissing, RemoteError."""
     return _open(name, config.url, root, config.options)
 

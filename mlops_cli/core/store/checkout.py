@@ -85,18 +85,50 @@ def restore(
     good object is reported in Changes, and the rest restored. The index is changed in memory; the caller saves it.
     Raises ObjectMissing and ObjectCorrupt if the folder's own tree objects cannot be read, IntegrityError if they lie.
     """
-    before = expected if expected is not None else index.held(target)
-    plan = _plan(store, index, entry, target, before, force)
-    if plan.refused:
-        raise WouldOverwrite(
-            f"{target} holds bytes that are nowhere else: {name_some(_texts(plan.refused))}",
-            hint="keep them with `mlo data add`, or replace them with --force",
-        )
-    with machine_errors(f"cannot write {target}"):
-        changes = _Restorer(store, index, os.fsencode(target), link, progress or Silent()).apply(plan)
-    if not changes.missing and not changes.corrupt:
-        index.hold(target, entry)
-    return changes
+    wanted = Wanted(entry, target, expected=expected)
+    return restore_all(store, index, [wanted], link=link, force=force, progress=progress)[0]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What `target` should hold. `only` limits it to paths below the target; empty means everything."""
+
+    entry: Entry
+    target: Path
+    expected: Entry | None = None
+    only: tuple[bytes, ...] = ()
+
+
+def restore_all(
+    store: LocalStore,
+    index: Index,
+    wanted: Sequence[Wanted],
+    *,
+    link: Sequence[str] = ("reflink", "copy"),
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Changes]:
+    """`restore` for several targets; if one of them is refused, none is touched."""
+    plans = [_plan(store, index, item, force) for item in wanted]
+    for item, plan in zip(wanted, plans, strict=True):
+        if plan.refused:
+            raise _refused(index, item.target, plan.refused)
+    done = []
+    for item, plan in zip(wanted, plans, strict=True):
+        with machine_errors(f"cannot write {item.target}"):
+            restorer = _Restorer(store, index, os.fsencode(item.target), link, progress or Silent())
+            changes = restorer.apply(plan)
+        if not item.only and not changes.missing and not changes.corrupt:
+            index.hold(item.target, item.entry)
+        done.append(changes)
+    return done
+
+
+def _refused(index: Index, target: Path, paths: Sequence[bytes]) -> WouldOverwrite:
+    name = index.key(os.fsencode(target))
+    return WouldOverwrite(
+        f"these bytes are in no cache and would be lost: {name_some(_texts([_join(name, path) for path in paths]))}",
+        hint="keep them with `mlo data add`, or replace them with --force",
+    )
 
 
 def remove(store: LocalStore, index: Index, target: Path, *, force: bool = False) -> bool:
@@ -110,10 +142,7 @@ def remove(store: LocalStore, index: Index, target: Path, *, force: bool = False
     raw = os.fsencode(target)
     refused = [] if force else _unsafe(store, raw, current, list(current))
     if refused:
-        raise WouldOverwrite(
-            f"{target} holds bytes that are nowhere else: {name_some(_texts(refused))}",
-            hint="keep them with `mlo data add`, or replace them with --force",
-        )
+        raise _refused(index, target, refused)
     with machine_errors(f"cannot remove {target}"):
         for path in sorted(current, reverse=True):  # what lies in a folder sorts after the folder
             _remove_one(_join(raw, path), current[path])
@@ -131,19 +160,23 @@ class _Plan(msgspec.Struct, frozen=True):
     lost: dict[bytes, MloError]  # folders whose trees cannot be read; what stands there is left alone
 
 
-def _plan(store: LocalStore, index: Index, entry: Entry, target: Path, before: Entry | None, force: bool) -> _Plan:
+def _plan(store: LocalStore, index: Index, goal: Wanted, force: bool) -> _Plan:
+    entry, target = goal.entry, goal.target
     lost: dict[bytes, MloError] = {}
     wanted = {_SELF: _item(entry), **dict(walk_bytes(store, entry, lost))}
     current = _look(index, target, entry.name.algorithm) or {}
     write = [path for path, item in wanted.items() if path not in current or _differs(item, current[path])]
     # Where a folder stands and a file must come, what is in the folder has to go.
     blocking = tuple(path for path in write if path in current and current[path].mode == DIR)
-    ours = _known(store, before)
-    remove: list[bytes] = []
-    kept: list[bytes] = []
-    for path in current:
-        if path not in wanted and not _lies_in(path, tuple(lost)):
-            (remove if force or path in ours or _lies_in(path, blocking) else kept).append(path)
+    ours = _known(store, goal.expected if goal.expected is not None else index.held(target))
+    extra = [path for path in current if path not in wanted and not _lies_in(path, tuple(lost))]
+    if goal.only:
+        on_the_way = {parent for path in goal.only for parent in _parents(path)}
+        write = [path for path in write if _lies_in(path, goal.only) or path in goal.only or path in on_the_way]
+        extra = [path for path in extra if _lies_in(path, goal.only) or path in goal.only]
+        lost = {path: lost[path] for path in lost if _lies_in(path, goal.only) or path in goal.only}
+    remove = [path for path in extra if force or path in ours or _lies_in(path, blocking)]
+    kept = sorted(set(extra) - set(remove))
     occupied = {parent for path in kept for parent in _parents(path)}
     remove = [path for path in remove if path not in occupied]
     touched = [path for path in (*write, *remove) if path in current]
@@ -247,7 +280,7 @@ class _Restorer:
             ) from None
         if path in plan.current:
             changes.updated.append(_text(path))
-        elif wanted.mode != DIR or path == _SELF:
+        elif wanted.mode != DIR or wanted.files == 0:
             changes.added.append(_text(path))
 
     def _put(self, place: bytes, wanted: TreeEntry, *, new: bool) -> None:

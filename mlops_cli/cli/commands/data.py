@@ -1,0 +1,219 @@
+"""`mlo data`: version what git should not hold."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlops_cli.cli.context import open_context
+from mlops_cli.cli.lazy import make_app
+from mlops_cli.core.errors import Exit
+
+app = make_app("Version data: add, status, diff, checkout, push, pull, fsck.")
+
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
+SomePaths = Annotated[
+    list[Path] | None, typer.Argument(metavar="PATH", help="Only these; everything in mlo.lock if left out.")
+]
+RemoteName = Annotated[
+    str | None, typer.Option("--remote", "-r", metavar="NAME", help="Which remote; origin, or the only one.")
+]
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    paths: Paths,
+    force: Annotated[bool, typer.Option("--force", help="Read every file again, even if it looks unchanged.")] = False,
+) -> None:
+    """Keep files and folders in the cache, and record them in mlo.lock.
+
+    The files stay where they are; mlo.lock goes into git, the data does not. A path inside a folder that was added
+    before updates that folder's entry by this path alone.
+
+    \b
+    Examples:
+      mlo data add data/raw
+      mlo data add data/raw/2013-04.parquet
+    """
+    from mlops_cli.cli.views.data import show_added
+    from mlops_cli.core.workflows.data import add_paths
+
+    here = open_context(ctx)
+    here.output.show(add_paths(here.workspace, [here.folder / path for path in paths], force=force), show_added)
+
+
+@app.command()
+def rm(
+    ctx: typer.Context,
+    paths: Paths,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the files as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete bytes that are in no cache, too.")] = False,
+) -> None:
+    """Stop versioning paths: out of mlo.lock and .gitignore; the files stay.
+
+    \b
+    Examples:
+      mlo data rm data/old
+      mlo data rm data/raw/bad.csv --delete
+    """
+    from mlops_cli.cli.views.data import show_removed
+    from mlops_cli.core.workflows.data import remove_paths
+
+    here = open_context(ctx)
+    places = [here.folder / path for path in paths]
+    here.output.show(remove_paths(here.workspace, places, delete=delete, force=force), show_removed)
+
+
+@app.command()
+def mv(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An entry of mlo.lock.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Its new path, or a folder to move it into.")],
+) -> None:
+    """Rename data, in the work tree and in mlo.lock.
+
+    \b
+    Examples:
+      mlo data mv data/raw data/flights
+    """
+    from mlops_cli.cli.views.data import show_moved
+    from mlops_cli.core.workflows.data import move_path
+
+    here = open_context(ctx)
+    here.output.show(move_path(here.workspace, here.folder / source, here.folder / target), show_moved)
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if anything changed.")] = False,
+) -> None:
+    """Say which files are not as mlo.lock has them.
+
+    \b
+    Examples:
+      mlo data status
+      mlo data status data/raw --exit-code
+    """
+    from mlops_cli.cli.views.data import show_status
+    from mlops_cli.core.workflows.data import data_status
+
+    here = open_context(ctx)
+    found = data_status(here.workspace, [here.folder / path for path in paths or ()])
+    here.output.show(found, show_status)
+    if exit_code and not found.clean:
+        raise typer.Exit(int(Exit.WARNED))
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    before: Annotated[str, typer.Argument(metavar="[REV]", help="A git revision.")] = "HEAD",
+    after: Annotated[
+        str | None, typer.Argument(metavar="[REV]", help="Another; the work tree if left out.", show_default=False)
+    ] = None,
+) -> None:
+    """Say how data differs between two revisions, or a revision and the work tree.
+
+    \b
+    Examples:
+      mlo data diff
+      mlo data diff v1.0
+      mlo data diff main HEAD
+    """
+    from mlops_cli.cli.views.data import show_diff
+    from mlops_cli.core.workflows.data import data_diff
+
+    here = open_context(ctx)
+    here.output.show(data_diff(here.workspace, before, after), show_diff)
+
+
+@app.command()
+def checkout(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision.")] = None,
+) -> None:
+    """Bring data in the work tree to what mlo.lock says.
+
+    Only what differs is touched. Files that you changed or made are never overwritten without --force.
+
+    \b
+    Examples:
+      git checkout v1.0 && mlo data checkout
+      mlo data checkout data/raw --rev HEAD~1
+    """
+    from mlops_cli.cli.views.data import show_checkout
+    from mlops_cli.core.workflows.data import checkout_paths
+
+    here = open_context(ctx)
+    places = [here.folder / path for path in paths or ()]
+    found = checkout_paths(here.workspace, places, force=force, revision=rev)
+    here.output.show(found, show_checkout)
+    found.raise_if_incomplete()
+
+
+@app.command()
+def push(ctx: typer.Context, paths: SomePaths = None, remote: RemoteName = None) -> None:
+    """Send data to a remote; only what it does not have.
+
+    \b
+    Examples:
+      mlo data push
+      mlo data push data/raw --remote backup
+    """
+    from mlops_cli.cli.views.data import show_sent
+    from mlops_cli.core.workflows.transfer import push_data
+
+    here = open_context(ctx)
+    found = push_data(here.workspace, [here.folder / path for path in paths or ()], remote=remote)
+    here.output.show(found, show_sent)
+    found.raise_if_incomplete()
+
+
+@app.command()
+def pull(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    remote: RemoteName = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
+) -> None:
+    """Bring data from a remote, verified, and check it out.
+
+    \b
+    Examples:
+      mlo data pull
+      mlo data pull data/raw --remote backup
+    """
+    from mlops_cli.cli.views.data import show_brought
+    from mlops_cli.core.workflows.transfer import pull_data
+
+    here = open_context(ctx)
+    found = pull_data(here.workspace, [here.folder / path for path in paths or ()], remote=remote, force=force)
+    here.output.show(found, show_brought)
+    found.raise_if_incomplete()
+
+
+@app.command()
+def fsck(ctx: typer.Context) -> None:
+    """Verify every cached object, and that all of mlo.lock is there.
+
+    Damaged objects are set aside in the cache's quarantine folder, so that a pull can bring good ones. Exit 7 if
+    anything is wrong.
+
+    \b
+    Examples:
+      mlo data fsck
+      mlo data fsck --json
+    """
+    from mlops_cli.cli.views.data import show_fsck
+    from mlops_cli.core.workflows.data import verify_cache
+
+    here = open_context(ctx)
+    report = verify_cache(here.workspace)
+    here.output.show(report, show_fsck)
+    if not report.ok:
+        raise typer.Exit(int(Exit.INTEGRITY))

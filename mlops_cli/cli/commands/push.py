@@ -1,0 +1,33 @@
+"""`mlo push`."""
+
+from typing import Annotated
+
+import typer
+
+from mlops_cli.cli.context import open_context
+from mlops_cli.cli.lazy import make_app
+
+app = make_app("Send data, runs and models to a remote.")
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    remote: Annotated[
+        str | None, typer.Option("--remote", "-r", metavar="NAME", help="Which remote; origin, or the only one.")
+    ] = None,
+) -> None:
+    """Send data, runs and models to a remote.
+
+    \b
+    Examples:
+      mlo push
+      mlo push --remote backup
+    """
+    from mlops_cli.cli.views.data import show_sent
+    from mlops_cli.core.workflows.transfer import push_project
+
+    here = open_context(ctx)
+    found = push_project(here.workspace, remote=remote)
+    here.output.show(found, show_sent)
+    found.raise_if_incomplete()

@@ -1,0 +1,197 @@
+"""Sending and bringing: data alone, or data with the runs and models that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.data import names
+from mlops_cli.core.errors import IntegrityError, NotFound
+from mlops_cli.core.registry.records import Version
+from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.store.checkout import name_some
+from mlops_cli.core.store.exchange import Transfer
+from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
+from mlops_cli.core.store.transfer import pull_digests, pull_objects, push_digests, push_objects
+from mlops_cli.core.tracking.records import Run
+from mlops_cli.core.workflows.data import CheckoutResult, checkout_paths
+from mlops_cli.core.workflows.remote import opened
+from mlops_cli.core.workflows.workspace import Workspace
+
+RUNS = "runs/"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What a push sent to `remote`. `runs` and `models` count what was sent, and are 0 for data alone."""
+
+    remote: str
+    url: str
+    transfer: Transfer
+    runs: int = 0
+    models: int = 0
+
+    def raise_if_incomplete(self) -> None:
+        """Raises ObjectCorrupt or ObjectMissing that names what could not be sent."""
+        if self.transfer.corrupt:
+            raise ObjectCorrupt(
+                f"not sent, because their cached objects are damaged: {name_some(self.transfer.corrupt)}",
+                hint="run `mlo data fsck` to set them aside, then `mlo data pull`, or add the data again",
+            )
+        if self.transfer.missing:
+            raise ObjectMissing(
+                f"neither the cache nor remote {self.remote} has {name_some(self.transfer.missing)}",
+                hint="run `mlo data add` where the data lies, or push from the machine that added it",
+            )
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """What a pull brought from `remote`, and what it changed in the work tree."""
+
+    remote: str
+    url: str
+    transfer: Transfer
+    checkout: CheckoutResult
+    runs: int = 0
+    models: int = 0
+
+    def raise_if_incomplete(self) -> None:
+        """Raises ObjectCorrupt or ObjectMissing that names what did not come; the rest is restored."""
+        if self.transfer.corrupt:
+            raise ObjectCorrupt(
+                f"remote {self.remote} ({self.url}) holds damaged bytes for {name_some(self.transfer.corrupt)}; "
+                "nothing of them was kept, everything else is here",
+                hint="run `mlo data fsck` and `mlo data push` on a machine that has them, after deleting them there",
+            )
+        if self.transfer.missing:
+            raise ObjectMissing(
+                f"neither the cache nor remote {self.remote} ({self.url}) has {name_some(self.transfer.missing)}; "
+                "everything else is here",
+                hint="run `mlo data push` on the machine that added it",
+            )
+        self.checkout.raise_if_incomplete()
+
+
+def push_data(workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None) -> Sent:
+    """Send the objects of the entries, or of those asked for. Raises RemoteError, NotFound, ProjectError."""
+    there = opened(workspace, remote)
+    there.sweep()
+    transfer = push_objects(workspace.store, there, _entries(workspace, paths), progress=workspace.progress)
+    return Sent(there.name, there.url, transfer)
+
+
+def pull_data(
+    workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None, force: bool = False
+) -> Brought:
+    """Bring the objects of the entries, or of those asked for, and check them out.
+
+    Raises RemoteError, NotFound, ProjectError, WouldOverwrite.
+    """
+    there = opened(workspace, remote)
+    transfer = pull_objects(workspace.store, there, _entries(workspace, paths), progress=workspace.progress)
+    return Brought(there.name, there.url, transfer, _check_out(workspace, paths, force))
+
+
+def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
+    """Send data, finished runs and registered models. A run's manifest goes after the objects that it names."""
+    sent = push_data(workspace, remote=remote)
+    there = opened(workspace, remote)
+    known = set(there.list(RUNS))
+    runs = [run for run in workspace.runs.list() if run.is_over and run_key(run.id) not in known]
+    versions = _versions(workspace)
+    entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
+    singles = {run.diff for run in runs if run.diff}
+    for version in versions:
+        entries |= _version_entries(version)
+        singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
+    # What older runs made may be gone from this cache by now; a run without its bytes is still worth having.
+    transfer = push_objects(workspace.store, there, _present(workspace, entries), progress=workspace.progress)
+    here = singles - workspace.store.missing(singles)
+    transfer = transfer + push_digests(workspace.store, there, here, progress=workspace.progress)
+    for run in runs:
+        there.put(run_key(run.id), workspace.runs.manifest(run.id))
+    there.settle()
+    return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=len(versions))
+
+
+def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool = False) -> Brought:
+    """Bring data, runs and registered models, and check the data out."""
+    there = opened(workspace, remote)
+    data = pull_objects(workspace.store, there, _entries(workspace, ()), progress=workspace.progress)
+    runs = _pull_runs(workspace, there)
+    versions = _versions(workspace)
+    entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
+    singles = {run.diff for run in runs if run.diff}
+    for version in versions:
+        entries |= _version_entries(version)
+        singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
+    models = pull_objects(workspace.store, there, entries, progress=workspace.progress)
+    models = models + pull_digests(workspace.store, there, singles, progress=workspace.progress)
+    # A run may name bytes its machine never kept; only damaged ones are an error.
+    transfer = data + msgspec.structs.replace(models, missing=[])
+    checkout = _check_out(workspace, (), force)
+    return Brought(there.name, there.url, transfer, checkout, len(runs), len(versions))
+
+
+def run_key(run_id: str) -> str:
+    return f"{RUNS}{run_id}.json"
+
+
+def _pull_runs(workspace: Workspace, remote: Remote) -> list[Run]:
+    known = {run_key(run.id) for run in workspace.runs.list()}
+    return [workspace.runs.add_manifest(remote.get(key)) for key in remote.list(RUNS) if key not in known]
+
+
+def _entries(workspace: Workspace, paths: Sequence[Path]) -> dict[str, Entry]:
+    lock = workspace.read_lock()
+    chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
+    return {name: lock.entries[name] for name in chosen}
+
+
+def _check_out(workspace: Workspace, paths: Sequence[Path], force: bool) -> CheckoutResult:
+    """What came is checked out; an entry of which not even the tree came is left as it is."""
+    lock = workspace.read_lock()
+    chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
+    ready = [workspace.root / name for name in chosen if _is_readable(workspace, lock.entries[name])]
+    return checkout_paths(workspace, ready, force=force) if ready else CheckoutResult([])
+
+
+def _is_readable(workspace: Workspace, entry: Entry) -> bool:
+    return entry.kind == "file" or workspace.store.has(Digest.parse(entry.digest))
+
+
+def _versions(workspace: Workspace) -> list[Version]:
+    registry = workspace.registry
+    return [version for name in registry.names() for version in registry.versions(name)]
+
+
+def _run_entries(run: Run) -> dict[str, Entry]:
+    found = {f"{run.short}:{name}": entry for name, entry in run.artifacts.items()}
+    if run.model is not None and run.model.entry is not None:
+        found[f"{run.short}:{run.model.path}"] = run.model.entry
+    return found
+
+
+def _version_entries(version: Version) -> dict[str, Entry]:
+    found = {f"{version.title}:model": version.model}
+    if version.reference is not None:
+        found[f"{version.title}:reference"] = version.reference
+    if version.evaluate is not None:
+        found[f"{version.title}:evaluate"] = version.evaluate.data
+    return found
+
+
+def _present(workspace: Workspace, entries: dict[str, Entry]) -> dict[str, Entry]:
+    from mlops_cli.core.store.tree import closure
+
+    found = {}
+    for name, entry in entries.items():
+        try:
+            if not workspace.store.missing(str(digest) for digest in closure(workspace.store, entry)):
+                found[name] = entry
+        except (NotFound, IntegrityError):
+            continue
+    return found
