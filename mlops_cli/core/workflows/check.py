@@ -35,7 +35,12 @@ def check_data(workspace: Workspace, files: Sequence[Path] = ()) -> CheckAnswer:
 
     Raises NotFound if there is none, or if their data is not there; ProjectError if one does not read.
     """
-    chosen = [file.absolute() for file in files] or _all_files(workspace)
+    chosen = [file.absolute() for file in files] or suites_of(workspace)
+    if not chosen:
+        raise NotFound(
+            f"there are no checks: mlo.yaml names none, and {FOLDER}/ holds no .yaml",
+            hint="write checks/NAME.yaml with data: and checks:, or name a file",
+        )
     reports = tuple(_report(workspace.root, file) for file in chosen)
     return CheckAnswer(all(report.passed for report in reports), reports)
 
@@ -70,13 +75,7 @@ def _report(root: Path, file: Path) -> CheckReport:
     return msgspec.structs.replace(report, file=name)
 
 
-def _all_files(workspace: Workspace) -> list[Path]:
+def suites_of(workspace: Workspace) -> list[Path]:
+    """The checks files that mlo.yaml names, and those in checks/."""
     named = [safe_join(workspace.root, path) for stage in workspace.project.stages.values() for path in stage.checks]
-    found = sorted((workspace.root / FOLDER).glob("*.yaml"))
-    files = list(dict.fromkeys([*named, *found]))
-    if not files:
-        raise NotFound(
-            f"there are no checks: mlo.yaml names none, and {FOLDER}/ holds no .yaml",
-            hint="write checks/NAME.yaml with data: and checks:, or name a file",
-        )
-    return files
+    return list(dict.fromkeys([*named, *sorted((workspace.root / FOLDER).glob("*.yaml"))]))

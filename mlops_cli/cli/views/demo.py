@@ -1,0 +1,89 @@
+"""How `mlo demo` tells its story."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import textwrap
+from pathlib import Path
+
+from mlops_cli.cli.output import Output
+from mlops_cli.core.workflows.demo.play import DemoResult
+
+WIDTH = 118
+
+
+class Narration:
+    """Prints each step, command and answer as it happens; nothing under --json or --quiet."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._silent = output.as_json or output.quiet
+
+    def step(self, number: int, of: int, title: str, text: str) -> None:
+        if not self._silent:
+            self._output.line()
+            self._output.line(f"{number}/{of}  {title}", style="bold")
+            self._output.line(f"      {text}", style="dim")
+
+    def typed(self, command: str) -> None:
+        if not self._silent:
+            shown = command if len(command) <= WIDTH else textwrap.shorten(command, WIDTH, placeholder=" ...")
+            self._output.line(f"$ {shown}", style="cyan")
+
+    def answered(self, line: str) -> None:
+        if not self._silent:
+            self._output.line(f"  {line}" if line else "")
+
+
+def show_demo(result: DemoResult, output: Output) -> None:
+    drift, requests = result.drift, result.requests
+    output.line()
+    output.line(f"Done in {result.seconds:.0f} s", style="bold green")
+    output.line()
+    output.table(
+        ("version", "auc, own test rows", "auc, July", ""),
+        [
+            (version.title, f"{version.auc_test:.3f}", f"{version.auc_july:.3f}", _serving(version.title, result))
+            for version in result.versions
+        ],
+        right=("auc, own test rows", "auc, July"),
+    )
+    output.line()
+    output.line(
+        f"gain on July   {result.gain:+.4f}, at least {result.gain_lower:+.4f} ({result.test}, one-sided 97.5%)"
+    )
+    output.line(f"drift in April {', '.join(drift.alarms)}; silent: {', '.join(drift.silent)}")
+    output.line(
+        f"requests       {requests.rows:,} flights in {requests.single_requests} single requests and "
+        f"{requests.batch_requests} batches, {requests.seconds} s"
+    )
+    output.line(f"hot reload     version 2 answered {result.reload_s:.1f} s after it was asked for")
+    slowest = sorted(result.steps, key=lambda step: -step.seconds)[:3]
+    output.line(
+        "slowest steps  " + ", ".join(f"{step.number} {step.title.lower()} {step.seconds:.1f} s" for step in slowest)
+    )
+    _show_next(result, output)
+
+
+def _serving(title: str, result: DemoResult) -> str:
+    return "production" if title == result.production else ""
+
+
+def _show_next(result: DemoResult, output: Output) -> None:
+    folder = Path(result.folder)
+    shown = os.path.relpath(folder)
+    shown = str(folder) if shown.startswith("..") else shown
+    output.line()
+    output.line("What to try next (the server is stopped; the folder is yours)", style="bold")
+    for command, remark in (
+        (f"cd {shlex.quote(shown)}", ""),
+        ("mlo status", "where things stand"),
+        ("mlo runs compare", "the two runs side by side"),
+        ("mlo run -P learning_rate=0.05", "another value, without touching mlo.lock"),
+        ("mlo why train", "why a stage would run"),
+        ("mlo serve flights@production", "and open http://127.0.0.1:8080/docs"),
+        ("MLO_NOW=2013-05-01T06:00:00Z mlo drift check flights@1", "the check of step 6 again"),
+        ("mlo audit", "verify the chain of every event"),
+    ):
+        output.line(f"  {command:<56}{'# ' + remark if remark else ''}".rstrip())
