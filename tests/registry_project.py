@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from mlops_cli.core.base.records import Entry, LoggedModel, StageRecord
+from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric, StageRecord
 from mlops_cli.core.models.save import save_model
 from mlops_cli.core.project.lock import Lock, StageLock, write_lock
 from mlops_cli.core.store.snapshot import record
@@ -98,8 +98,10 @@ class RegistryProject:
             pid=os.getpid(),
         )
         workspace.runs.start(run)
+        points = tuple(Metric(key, value) for key, value in (metrics or {}).items())
+        workspace.runs.log(run_id, Logged(metrics=points))
         stages = _stages(run_id, held, with_model=model)
-        ending = {"status": status, "end": f"2026-01-{self.runs:02d}T10:00:09.000000Z", "metrics": dict(metrics or {})}
+        ending = {"status": status, "end": f"2026-01-{self.runs:02d}T10:00:09.000000Z"}
         workspace.runs.finish(_replace(run, **ending, outputs=outputs, stages=stages, model=logged))
         self._lock(workspace, held, stages)
         return run_id
