@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mlops_cli.core.drift import columns as arrow
 from mlops_cli.core.drift.profile import ColumnProfile, missing_time
 from mlops_cli.core.drift.records import Histogram, Rules, Test
-from mlops_cli.core.drift.summary import POOLED_VALUES, Categorical, Numeric, category_time, display_counts
+from mlops_cli.core.drift.summary import POOLED_VALUES, Categorical, Numeric, Tails, category_time, display_counts
 from mlops_cli.core.stats import distances
 from mlops_cli.core.stats.atoms import atom_p_value
 from mlops_cli.core.stats.contingency import chi_square
@@ -154,8 +154,14 @@ def _tail_test(known: Numeric, n: int, ordered: Array, sizes: Sizes, rules: Rule
         effect=max(0.0, beyond / m - expected),
         floor=rules.tails,
         p_value=p,
-        detail=f"{below:,} rows below {tails.low:.6g}, {above:,} above {tails.high:.6g}" if beyond else "",
+        detail=_beyond(below, above, tails),
     )
+
+
+def _beyond(below: int, above: int, tails: Tails) -> str:
+    parts = [f"{below:,} rows below {tails.low:.6g}"] if below else []
+    parts += [f"{above:,} rows above {tails.high:.6g}"] if above else []
+    return ", ".join(parts)
 
 
 def _atom_test(
@@ -191,7 +197,9 @@ def _atom_test(
         effect=max(0.0, share / m - seen / n),
         floor=rules.atoms,
         p_value=p,
-        detail=f"{best:.6g} fills {share / m:.1%} of the window, {seen / n:.2%} of the reference" if share else "",
+        detail=f"{best:.6g} fills {share / m:.1%} of the window, {_percent(seen / n)} of the reference"
+        if share
+        else "",
     )
 
 
@@ -342,6 +350,10 @@ def _missing(measured: Measured, missing: int, rows: int, current: float, rules:
             effect=abs(now - before),
             floor=rules.missing,
             p_value=p,
-            detail=f"missing in {before:.1%} of the reference, {now:.1%} of the window",
+            detail=f"missing in {_percent(before)} of the reference, {_percent(now)} of the window",
         )
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if 0 < share < 0.001 else f"{share:.1%}" if share else "none"

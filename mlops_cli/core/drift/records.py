@@ -111,6 +111,40 @@ class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     @property
-    def alarmed(self) -> tuple[str, ...]:
-        """Names of the columns that decide for drift, worst first; predictions before inputs."""
-        return tuple(column.column for column in (*self.answers, *self.columns) if column.status == "drift")
+    def alarms(self) -> tuple[str, ...]:
+        """Names of the alarmed columns, unimportant ones included: predictions first, then the inputs, worst first."""
+        return tuple(column.column for column in (*self.answers, *self.columns) if column.alarm)
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """start <= arrival < end, as text."""
+
+    start: str
+    end: str
+
+
+class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mlo drift check` found. `columns` are the inputs, alarms first, then by importance x effect.
+
+    `window` is None for a file that was checked whole; `alarms` names the alarmed columns, predictions first; `level`
+    is the p-value that a single test must beat first. `report` is the digest of this answer in the store and `event`
+    the place of its event; both None where nothing was recorded.
+    """
+
+    verdict: Verdict
+    exit_code: int
+    model: str
+    source: str
+    window: Bounds | None
+    rows: int
+    rows_reference: int
+    alarms: tuple[str, ...]
+    answers: tuple[ColumnResult, ...]
+    columns: tuple[ColumnResult, ...]
+    tests: int
+    level: float
+    rules: Rules
+    notes: tuple[str, ...]
+    profile: str
+    report: str | None = None
+    event: int | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_cli.core.errors import NotFound, ProjectError
+from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,21 @@ class Window:
 
     def __contains__(self, name: object) -> bool:
         return name in self.schema.names
+
+    def between(self, time: str, start: datetime, end: datetime) -> Window:
+        """The rows with start <= time < end; rows without a time are none. Raises UsageError if `time` is no time."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        zone = pa.timestamp("us", tz="UTC")
+        try:
+            times = self.read(time).cast(zone, safe=False)
+        except pa.ArrowException:
+            kind = self.schema.field(time).type
+            raise UsageError(f"{time} holds {kind}, not times", hint="leave out --since and --until") from None
+        inside = pc.and_(pc.greater_equal(times, pa.scalar(start, zone)), pc.less(times, pa.scalar(end, zone)))
+        chosen = pc.fill_null(inside, False)
+        return Window(self.schema, int(pc.sum(chosen).as_py() or 0), lambda name: self.read(name).filter(chosen))
 
     @classmethod
     def of_table(cls, table: pa.Table) -> Window:

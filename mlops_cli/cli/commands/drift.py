@@ -1,0 +1,85 @@
+"""`mlo drift`: does a model still see what it was trained on?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from mlops_cli.cli.context import open_context
+from mlops_cli.cli.lazy import make_app
+
+app = make_app("Compare what the model sees with what it was trained on.")
+
+_REF = typer.Argument("", metavar="[REF]", help="flights@3, flights@production; by default the one in production.")
+_CURRENT = typer.Option(None, "--current", metavar="FILE", help="Check the rows of a Parquet or CSV file instead.")
+_WINDOW = typer.Option("", "--window", metavar="24h", help="How long the window is; drift.window by default.")
+_SINCE = typer.Option("", "--since", metavar="TIME", help="Where the window begins, as in 2013-04-01.")
+_UNTIL = typer.Option("", "--until", metavar="TIME", help="Where the window ends; that time is outside.")
+_HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
+_OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
+_FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists.")
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    ref: str = _REF,
+    current: Path | None = _CURRENT,
+    window: str = _WINDOW,
+    since: str = _SINCE,
+    until: str = _UNTIL,
+    html: Path | None = _HTML,
+    force: bool = _FORCE,
+) -> None:
+    """Say whether the rows of a window differ from those the model was trained on.
+
+    The window is the last closed one of the prediction log (drift.window, aligned in UTC), or a file. A column alarms
+    if a test is significant after correction for all tests, and the effect is large enough to matter.
+    Exit code: 0 quiet, 3 drift, 4 too little data to tell.
+
+    \b
+    Examples:
+      mlo drift check
+      mlo drift check flights@3 --window 7d
+      mlo drift check --since 2013-04-01 --until 2013-05-01 --html drift.html
+      mlo drift check --current april.parquet --json
+    """
+    from mlops_cli.cli.views.drift import show_drift
+    from mlops_cli.core.workflows.drift import check_drift
+
+    here = open_context(ctx)
+    answer = check_drift(
+        here.workspace, ref or None, current=current, window=window, since=since, until=until, html=html, force=force
+    )
+    here.output.show(answer, show_drift)
+    raise typer.Exit(answer.exit_code)
+
+
+@app.command()
+def report(
+    ctx: typer.Context,
+    ref: str = _REF,
+    out: Path = _OUT,
+    current: Path | None = _CURRENT,
+    window: str = _WINDOW,
+    since: str = _SINCE,
+    until: str = _UNTIL,
+    force: bool = _FORCE,
+) -> None:
+    """Write what a check finds as one HTML file, with pictures, that needs no network.
+
+    \b
+    Examples:
+      mlo drift report -o drift.html
+      mlo drift report flights@production --window 7d -o week.html --force
+      mlo drift report --current april.parquet -o april.html
+    """
+    from mlops_cli.cli.views.drift import show_report
+    from mlops_cli.core.workflows.drift import report_drift
+
+    here = open_context(ctx)
+    made = report_drift(
+        here.workspace, ref or None, out, current=current, window=window, since=since, until=until, force=force
+    )
+    here.output.show(made, show_report)

@@ -1,0 +1,48 @@
+"""How drift looks in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlops_cli.cli.output import Output
+from mlops_cli.core.drift.records import ColumnResult, DriftAnswer, Verdict
+from mlops_cli.core.drift.report import WORDS, detectable, explanation, headline, period, remark, title_of
+from mlops_cli.core.reports.numbers import number, p_value
+from mlops_cli.core.workflows.drift import DriftReport
+
+_STYLES: dict[Verdict, str] = {"drift": "bold red", "quiet": "bold green", "too_little": "bold yellow"}
+_HEADERS = ("column", "verdict", "effect", "p", "rows", "effective", "detectable", "importance", "remark")
+
+
+def show_drift(answer: DriftAnswer, output: Output) -> None:
+    """The verdict, then the predictions, then the inputs, alarms first."""
+    output.line(headline(answer), style=_STYLES[answer.verdict])
+    output.line(f"{answer.model}, {period(answer)}: {explanation(answer)}")
+    if answer.answers or answer.columns:
+        output.line()
+        output.table(_HEADERS, _rows([*answer.answers, *answer.columns]), right=_HEADERS[2:8])
+    for note in answer.notes:
+        output.line(f"note: {note}", style="dim")
+    if answer.verdict != "quiet" and answer.window is not None:
+        output.line("a picture: mlo drift report -o drift.html", style="dim")
+
+
+def _rows(columns: Sequence[ColumnResult]) -> list[tuple[str, ...]]:
+    return [
+        (
+            title_of(column),
+            WORDS[column.status],
+            number(column.effect, 2) if column.tests else "–",
+            p_value(column.p_adjusted),
+            f"{column.n:,}",
+            f"{column.n_effective:,.0f}" if column.n_effective else "–",
+            detectable(column),
+            number(column.importance, 2),
+            remark(column),
+        )
+        for column in columns
+    ]
+
+
+def show_report(made: DriftReport, output: Output) -> None:
+    output.line(f"{made.path}: {headline(made.answer)}")
