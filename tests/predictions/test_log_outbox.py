@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from log_kit import START, answered
+
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.predictions.open import open_log, outbox_folder
 from mlops_cli.core.predictions.reader import read_table

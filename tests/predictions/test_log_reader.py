@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_kit import SIGNATURE, START, answered
+
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.predictions.reader import LogReport, read_log, read_table, unify
 from mlops_cli.core.predictions.segment import Answered, encode, group, schema_of, segment_name

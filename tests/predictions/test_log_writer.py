@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from log_kit import SIGNATURE, START, answered
+
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.predictions.reader import read_table
@@ -99,7 +100,7 @@ def test_a_full_disk_drops_and_counts_until_there_is_room_again(tmp_path: Path, 
     writer.append(answered(2))
     state = writer.close()
     assert (state.written, state.dropped, state.error) == (2, 5, None)
-    assert [path for path in tmp_path.rglob("*.tmp")] == []
+    assert list(tmp_path.rglob("*.tmp")) == []
 
 
 def test_rows_that_no_segment_can_hold_do_not_end_the_log(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +24,16 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from mlops_cli.core.base.clock import Clock, SystemClock
 from mlops_cli.core.models.load import load_model
+from mlops_cli.core.models.manifest import hash_files, read_manifest
 from mlops_cli.core.models.save import EXAMPLE_FILE, save_model
+from mlops_cli.core.registry.records import Version
 from mlops_cli.core.serving.app import Application
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Served, make_served
 from mlops_cli.core.serving.server import Server, bind, url_of
+from mlops_cli.core.store.snapshot import record
+from mlops_cli.core.workflows.workspace import Workspace
 
 ROW = {"carrier": "UA", "distance": 500, "temp": 41.5, "pressure": 1013.2, "night": False}
 NAMES = list(ROW)
@@ -94,3 +103,66 @@ def running(
         thread.join(30)
         listener.close()
     assert not thread.is_alive()
+
+
+def register(workspace: Workspace, folder: Path) -> Version:
+    """Make the model in `folder` the next version, as `mlo register` does."""
+    entry = record(workspace.store, workspace.index, folder)
+    facts = Version(
+        name="flights",
+        version=0,
+        run="a" * 32,
+        model=entry,
+        files=hash_files(folder),
+        signature=read_manifest(folder).signature,
+    )
+    return workspace.registry.add_version(facts)[0]
+
+
+def promote(workspace: Workspace, version: int) -> None:
+    workspace.registry.record("promote", f"flights@{version}", {"alias": "production"})
+
+
+def project(root: Path, folders: tuple[Path, Path], *, more: str = "") -> Workspace:
+    """A project with flights@1 in production and flights@2, which answers the opposite."""
+    root.mkdir(exist_ok=True)
+    (root / "mlo.yaml").write_text(f"name: flights\nmodel: {{name: flights, time: time_hour}}\n{more}")
+    workspace = Workspace.find(root, {"MLO_ACTOR": "Ada <ada@example.org>"})
+    for folder in folders:
+        register(workspace, folder)
+    promote(workspace, 1)
+    return workspace
+
+
+class Process:
+    """`mlo serve` as a process of its own. `client` reaches it once it has said that it is ready."""
+
+    def __init__(self, root: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "mlops_cli", "serve", *arguments, "--port", "0", "--json"]
+        environment = {**os.environ, "MLO_ACTOR": "Ada", **(environ or {})}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(self.process.communicate()[1])
+        self.ready = json.loads(line)
+        self.client = httpx.Client(base_url=self.ready["url"], timeout=30, trust_env=False)
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; the exit code and what stood on stderr."""
+        self.process.send_signal(number)
+        _, err = self.process.communicate(timeout=60)
+        self.client.close()
+        return self.process.returncode, err
+
+
+@contextmanager
+def serving(root: Path, *arguments: str, environ: dict[str, str] | None = None) -> Iterator[Process]:
+    process = Process(root, *arguments, environ=environ)
+    try:
+        yield process
+    finally:
+        with process.process:  # closes its pipes
+            process.process.kill()
+        process.client.close()

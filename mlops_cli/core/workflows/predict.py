@@ -180,7 +180,10 @@ def _whole_file(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`; it becomes `target` at the end, or goes away if anything fails."""
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     with machine_errors(f"cannot write {target}"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{target.parent} is not a folder", hint="name another output") from None
         try:
             yield temporary
             # Rename last: whoever looks at the target sees the old file or all of the new one.
