@@ -76,6 +76,8 @@ def show_stage_reasons(reasons: StageReasons, output: Output) -> None:
 
 def show_dag(dag: Dag, output: Output) -> None:
     """A tree, data flowing downward; a stage with several upstream stages stands below the last of them."""
+    if not dag.stages:
+        output.line("mlo.yaml has no stages.")
     last = {stage.name: stage.upstream for stage in dag.stages}
     order = {stage.name: number for number, stage in enumerate(dag.stages)}
     parent = {name: max(upstream, key=order.__getitem__) if upstream else "" for name, upstream in last.items()}

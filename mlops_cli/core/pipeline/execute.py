@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -112,6 +113,10 @@ def recover(around: Surroundings) -> list[str]:
 
     To be called by who holds the project. Returns the ids of the runs.
     """
+    for name in os.listdir(around.paths.root):
+        # What `write_atomic` leaves of mlo.lock and .gitignore when it is killed half-way.
+        if name.startswith((".mlo.lock.", "..gitignore.")) and name.endswith(".tmp"):
+            (around.paths.root / name).unlink(missing_ok=True)
     running = around.paths.private / "running"
     if not running.is_dir():
         return []
@@ -129,6 +134,9 @@ def recover(around: Surroundings) -> list[str]:
             mended.append(page.run)
         path.unlink(missing_ok=True)
     for folder in running.iterdir():
+        if not folder.is_dir():
+            folder.unlink()
+            continue
         log = next(folder.glob("*.log"), None)
         if log is not None:
             around.paths.failed.mkdir(parents=True, exist_ok=True)

@@ -55,10 +55,13 @@ def run_process(
         log.parent.mkdir(parents=True, exist_ok=True)
         log_file = log.open("ab", buffering=0)
     with log_file:
-        process = _start(arguments, folder, environ)
+        with _held_back() as interrupts:
+            process = _start(arguments, folder, environ)
         reader = threading.Thread(target=_drain, args=(process, log_file, echo), daemon=True)
         watch = _Watch(process.pid, timeout_s, grace_s)
         try:
+            if interrupts:
+                raise KeyboardInterrupt
             reader.start()
             watch.start()
             if started is not None:
@@ -68,7 +71,8 @@ def run_process(
             timed_out = watch.stop()
             end_group(process.pid, grace_s, reap=process.poll)
             process.wait()
-            reader.join(DRAIN_S)
+            if reader.ident is not None:
+                reader.join(DRAIN_S)
             if not reader.is_alive() and process.stdout is not None:
                 process.stdout.close()
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
@@ -236,6 +240,25 @@ def _gone(is_there: Callable[[], bool], wait_s: float) -> bool:
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.05)
     return True
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[int]]:
+    """Collect interrupts meanwhile: a process that was started but is not known yet would be left behind."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    # Only where a handler of Python's would raise; what ends mlo outright is not ours to delay.
+    numbers = [
+        number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))
+    ]
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

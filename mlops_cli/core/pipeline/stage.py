@@ -54,7 +54,6 @@ class Surroundings:
     model_path: str | None = None
     echo: Echo | None = None
     force: bool = False
-    retry_s: float = RETRY_S
     grace_s: float = GRACE_S
 
     def spool(self, stage: str) -> Path:
@@ -88,12 +87,12 @@ class StageRun:
             self._execute()
             self._tree.forget()
             result = self._accept(time.monotonic() - begun)
+            self._around.results.put(result)
         except BaseException:
             self.seconds = time.monotonic() - begun
             self._undo(previous)
             raise
         self.seconds = result.seconds
-        self._around.results.put(result)
         self._journal.settle()
         shutil.rmtree(self._log.parent, ignore_errors=True)
         return result
@@ -161,7 +160,7 @@ class StageRun:
         spool.mkdir(parents=True, exist_ok=True)
 
     def _pause(self, attempt: int, exited: Exited) -> None:
-        pause_s = min(self._around.retry_s * 2**attempt, MAX_RETRY_S)
+        pause_s = min(RETRY_S * 2**attempt, MAX_RETRY_S)
         retries = self._node.stage.retries
         self._around.progress.note(
             f"{self._node.name}: {self._ending(exited)}; retry {attempt + 1} of {retries} in {pause_s:g} s"
@@ -250,8 +249,9 @@ class StageRun:
         around = self._around
         self._tree.forget()
         put_back(self._tree, previous, around.failed)
-        if self._log.exists():
-            self.logged = msgspec.structs.replace(self.logged, artifacts=self._artifacts())
+        self.logged = msgspec.structs.replace(self.logged, artifacts=self._artifacts())
+        if self._log.exists() and self._log.stat().st_size:
+            self._kept_log.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self._log, self._kept_log)
         self._journal.settle()
         shutil.rmtree(self._log.parent, ignore_errors=True)

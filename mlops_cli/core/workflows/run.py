@@ -14,6 +14,7 @@ import msgspec
 from mlops_cli.core.base.clock import format_time
 from mlops_cli.core.base.git import begin_head
 from mlops_cli.core.base.records import Entry, Logged, Metric, StageRecord
+from mlops_cli.core.data.ignore import edit_ignored
 from mlops_cli.core.pipeline.execute import execute, recover
 from mlops_cli.core.pipeline.journal import Marker, read_marker, write_marker
 from mlops_cli.core.pipeline.params import flat, lookup
@@ -219,9 +220,14 @@ class _Runner:
         return check_stage(self._workspace.root, files)
 
     def _ignore_outputs(self) -> None:
-        """Keep outputs out of git: their bytes are in the cache, and mlo.lock names them."""
+        """Keep outputs out of git: the cache has their bytes, and mlo.lock names them. Former outputs are let go."""
         if self._pipeline.overrides:
             return
+        outs = {path for node in self._pipeline.graph.nodes.values() for path in node.outs}
+        former = {path for stage in self._pipeline.lock.stages.values() for path in stage.outs}
+        edit_ignored(
+            self._workspace.root, add=sorted(outs), remove=sorted(former - outs - set(self._pipeline.lock.data))
+        )
 
     def _mark_worktree(self) -> None:
         """Say which stages' outputs are not those of mlo.lock."""
