@@ -217,3 +217,30 @@ def fsck(ctx: typer.Context) -> None:
     here.output.show(report, show_fsck)
     if not report.ok:
         raise typer.Exit(int(Exit.INTEGRITY))
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Checks files; those of mlo.yaml and checks/ if left out."),
+    ] = None,
+) -> None:
+    """Check data: types, ranges, sets, nulls, uniqueness and more, as checks files say.
+
+    Exit 3 if a check of severity error fails. What a checks file may say stands in mlops_cli/core/validation/CHECKS.md.
+
+    \b
+    Examples:
+      mlo data check
+      mlo data check checks/train.yaml --json
+    """
+    from mlops_cli.cli.views.check import show_checks
+    from mlops_cli.core.workflows.check import check_data
+
+    here = open_context(ctx)
+    answer = check_data(here.workspace, [here.folder / file for file in files or ()])
+    here.output.show(answer, show_checks)
+    if not answer.passed:
+        raise typer.Exit(int(Exit.WARNED))
