@@ -41,9 +41,10 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def pairs(values: Mapping[str, Any]) -> str:
-    """`auc=0.7412  log_loss=0.51`."""
-    return "  ".join(f"{name}={number(value)}" for name, value in sorted(values.items()))
+def pairs(values: Mapping[str, Any], *, ordered: bool = False) -> str:
+    """`auc=0.7412  log_loss=0.51`, by name; `ordered` ones stay as they come."""
+    rows = values.items() if ordered else sorted(values.items())
+    return "  ".join(f"{name}={number(value)}" for name, value in rows)
 
 
 def gate_rows(gates: Iterable[Any]) -> list[tuple[str, str, str, str]]:
@@ -119,7 +120,7 @@ def show_models(models: ModelList, output: Output) -> None:
         (
             row.title,
             ", ".join(row.aliases),
-            pairs(_first(row.scores)),
+            pairs(_first(row.scores), ordered=True),
             row.run[:8],
             human_bytes(row.size),
             when(row.time),

@@ -1,0 +1,62 @@
+"""`mlo models list` and `mlo models show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Mlo
+from registry_project import RegistryProject
+
+
+@pytest.fixture
+def project(here: Path, mlo: Mlo) -> RegistryProject:
+    project = RegistryProject(here)
+    project.run(params={"depth": 3})
+    mlo("register")
+    mlo("promote", "flights@1")
+    project.run(seed=2)
+    mlo("register")
+    return project
+
+
+def test_list_shows_the_newest_version_first_with_aliases_and_scores(project: RegistryProject, mlo: Mlo) -> None:
+    lines = mlo("models", "list").stdout.splitlines()
+    assert lines[0].split() == ["version", "aliases", "scores", "run", "size", "registered", "by"]
+    assert lines[1].startswith("flights@2")
+    assert lines[2].startswith("flights@1  production  auc=")
+    document = mlo("models", "list", "flights", "--json").json
+    assert [(row["title"], row["aliases"]) for row in document["versions"]] == [
+        ("flights@2", []),
+        ("flights@1", ["production"]),
+    ]
+    assert "did you mean flights?" in mlo("models", "list", "flight", exit_code=6).stderr
+
+
+def test_show_gives_everything_of_one_version(project: RegistryProject, mlo: Mlo) -> None:
+    text = mlo("models", "show", "flights@production").stdout
+    for words in (
+        "flights@1  @production",
+        "x float",
+        "one of 0, 1",
+        "depth=3",
+        "model.skops",
+        "sha256",
+        "promoted flights@1 to production",
+    ):
+        assert words in text
+    assert "holds" in text
+    document = mlo("models", "show", "flights", "--json").json
+    assert document["version"]["version"] == 2
+    assert [event["kind"] for event in document["history"]] == ["register"]
+
+
+def test_show_of_what_is_not_registered_says_so(project: RegistryProject, mlo: Mlo) -> None:
+    assert "there is no model other" in mlo("models", "show", "other", exit_code=6).stderr
+    assert "is a run" in mlo("models", "show", "runs:abcdef", exit_code=2).stderr
+
+
+def test_an_empty_registry_says_what_to_do(mlo: Mlo, here: Path) -> None:
+    RegistryProject(here)
+    assert "mlo run, then mlo register" in mlo("models", "list").stdout
+    assert mlo("models", "list", "--json").json["versions"] == []

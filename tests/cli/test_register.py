@@ -1,0 +1,57 @@
+"""`mlo register`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from conftest import Mlo
+from registry_project import RegistryProject
+
+
+def test_register_prints_the_version_its_scores_and_what_to_do_next(mlo: Mlo, here: Path) -> None:
+    run = RegistryProject(here).run()
+    answer = mlo("register")
+    assert f"registered flights@1 from run {run[:8]}" in answer.stdout
+    assert "auc=0.9" in answer.stdout
+    assert "on data/test.csv" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == "next: mlo promote flights@1 production"
+
+
+def test_register_again_says_that_it_is_this_version_already(mlo: Mlo, here: Path) -> None:
+    RegistryProject(here).run()
+    mlo("register")
+    assert "flights@1 is this model already" in mlo("register").stdout
+    document = mlo("register", "--json").json
+    assert (document["created"], document["version"]["version"]) == (False, 1)
+
+
+def test_register_takes_a_run_and_a_name_and_answers_json(mlo: Mlo, here: Path) -> None:
+    project = RegistryProject(here)
+    first = project.run(metrics={"bad": float("nan")})
+    project.run(seed=2)
+    document = mlo("register", first[:6], "--name", "other", "--json").json
+    assert document["created"]
+    assert document["version"]["run"] == first
+    assert document["version"]["name"] == "other"
+    assert document["version"]["metrics"] == {"bad": None}
+    assert set(document["version"]["files"]) == {"example.parquet", "mlo-model.json", "model.skops"}
+
+
+def test_register_without_a_run_or_a_model_is_not_found(mlo: Mlo, here: Path) -> None:
+    project = RegistryProject(here)
+    assert "mlo run" in mlo("register", exit_code=6).stderr
+    project.run(model=False)
+    error = json.loads(mlo("register", "--json", exit_code=6).stderr)
+    assert error["exit_code"] == 6
+    assert "logged no model" in error["message"]
+    assert mlo("models", "list").stdout.startswith("no model is registered")
+
+
+def test_a_gate_that_does_not_parse_is_an_error_of_the_project_with_its_line(mlo: Mlo, here: Path) -> None:
+    project = RegistryProject(here)
+    project.run()
+    project.configure('"auc >= 0.65"', '"auc => 0.65"')
+    stderr = mlo("register", exit_code=5).stderr
+    assert "mlo.yaml:10:18: a gate of production does not parse" in stderr
+    assert "hint: write >=" in stderr
