@@ -30,6 +30,7 @@ from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.project.lock import read_lock
 from mlops_cli.core.workflows.plan import describe_dag, why_stage, worktree_holds
 from mlops_cli.core.workflows.run import run_pipeline
+from mlops_cli.core.workflows.transfer import pull_project, push_project
 
 RAN, UP, BACK = "ran", "cached", "restored"
 
@@ -655,3 +656,30 @@ def test_outputs_are_kept_out_of_git_and_let_go_again(here: Path) -> None:
     write_project(here, {"a": CHAIN["a"]}, {"x": 1})
     run(here)
     assert "/b.txt" not in (here / ".gitignore").read_text()
+
+
+def test_a_clone_that_pulls_has_what_the_stages_logged_without_running_them(here: Path, tmp_path: Path) -> None:
+    (here / "s.py").write_text("import mlops_cli as mlo; mlo.log_metric('loss', 0.5); open('o', 'w').write('1')")
+    stages = {"one": {"cmd": "python s.py", "deps": ["s.py"], "outs": ["o"]}}
+    (tmp_path / "remote").mkdir()
+    write_project(here, stages, remotes={"origin": str(tmp_path / "remote")})
+    first = run(here)
+    push_project(workspace(here))
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("mlo.yaml", "mlo.lock", "s.py"):
+        shutil.copy(here / name, clone)
+    pull_project(workspace(clone))
+    second = run(clone)
+    assert statuses(second) == {"one": UP}
+    assert second.metrics == {"loss": 0.5}
+    assert second.stages[0].run == first.run
+
+
+def test_a_result_that_only_the_lock_knows_is_traced_to_the_run_that_made_it(here: Path) -> None:
+    chain(here)
+    first = run(here)
+    shutil.rmtree(here / ".mlo" / "cache" / "results")
+    second = run(here)
+    assert statuses(second) == {"a": UP, "b": UP, "c": UP}
+    assert {stage.run for stage in second.stages} == {first.run}

@@ -201,7 +201,7 @@ class Planner:
             if stored is not None and stored.outs == locked.outs:
                 return stored
             return Result(node.name, key, "", dict(locked.outs))
-        return stored
+        return stored if stored is not None and set(stored.outs) == set(node.outs) else None
 
     def _damage(self, node: Node, locked: StageLock | None, key: str) -> list[Reason]:
         if locked is None or locked.key != key:

@@ -11,6 +11,7 @@ from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
 from mlops_cli.core.errors import IntegrityError, NotFound
+from mlops_cli.core.pipeline.results import ResultCache, decode_result, encode_result
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.checkout import name_some
@@ -23,6 +24,7 @@ from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.workspace import Workspace
 
 RUNS = "runs/"
+RESULTS = "results/"
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
     transfer = transfer + push_digests(workspace.store, there, here, progress=workspace.progress)
     for run in runs:
         there.put(run_key(run.id), workspace.runs.manifest(run.id))
+    _push_results(workspace, there)
     there.settle()
     return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=len(versions))
 
@@ -122,6 +125,7 @@ def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool
     there = opened(workspace, remote)
     data = pull_objects(workspace.store, there, _entries(workspace, ()), progress=workspace.progress)
     runs = _pull_runs(workspace, there)
+    _pull_results(workspace, there)
     versions = _versions(workspace)
     entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
     singles = {run.diff for run in runs if run.diff}
@@ -143,6 +147,26 @@ def run_key(run_id: str) -> str:
 def _pull_runs(workspace: Workspace, remote: Remote) -> list[Run]:
     known = {run_key(run.id) for run in workspace.runs.list()}
     return [workspace.runs.add_manifest(remote.get(key)) for key in remote.list(RUNS) if key not in known]
+
+
+def _push_results(workspace: Workspace, remote: Remote) -> None:
+    """Send what the stages in mlo.lock logged, so that a clone need not run them to have their metrics."""
+    cache = ResultCache(workspace.paths.cache)
+    known = set(remote.list(RESULTS))
+    for stage in workspace.read_lock().stages.values():
+        result = cache.get(stage.key) if RESULTS + stage.key not in known else None
+        if result is not None and result.outs == stage.outs:
+            remote.put(RESULTS + stage.key, encode_result(result))
+
+
+def _pull_results(workspace: Workspace, remote: Remote) -> None:
+    cache = ResultCache(workspace.paths.cache)
+    there = set(remote.list(RESULTS))
+    for stage in workspace.read_lock().stages.values():
+        if RESULTS + stage.key in there and cache.get(stage.key) is None:
+            result = decode_result(remote.get(RESULTS + stage.key), stage.key)
+            if result is not None and result.outs == stage.outs:
+                cache.put(result)
 
 
 def _entries(workspace: Workspace, paths: Sequence[Path]) -> dict[str, Entry]:
