@@ -167,7 +167,8 @@ def _text(values: pa.ChunkedArray, held: ColumnType) -> Any:
             pass
     if held.missing == "nan":
         objects[pd.isna(objects)] = np.nan
-    return objects
+    # A series says that it holds objects; from a bare array pandas 3 would make its string dtype.
+    return pd.Series(objects, dtype=object)
 
 
 def _times(values: pa.ChunkedArray, held: ColumnType) -> Any:

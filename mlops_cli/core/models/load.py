@@ -105,6 +105,7 @@ def load_model(
     Each byte is hashed before it is read, and the bytes that were hashed are those that are used. A pickle loads only
     if `registered` names its sha256. Raises NotFound, ModelCorrupt (exit 7), ModelUntrusted, ProjectError.
     """
+    registered = registered or None  # a model that was never registered has no files there
     manifest = (
         read_manifest(folder) if registered is None else parse_manifest(_read(folder, FILE_NAME, registered), folder)
     )
