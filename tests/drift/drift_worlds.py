@@ -225,7 +225,7 @@ def main(runs: int, only: str = "") -> None:
         _false_alarms("reference 10,000", null_runs(runs, 10_000, (200, 1_000, 10_000), 1))
         _false_alarms("reference 1,000", null_runs(runs, 1_000, (200, 1_000, 5_000), 2))
     if only in ("", "ar"):
-        _false_alarms("AR(1) 0.9, reference 10,000", dependent_runs(runs // 4, 10_000, (1_000, 5_000), 0.9, 3))
+        _false_alarms("AR(1) 0.9, reference 10,000", dependent_runs(runs // 2, 10_000, (1_000, 5_000), 0.9, 3))
     if only in ("", "power"):
         for size, names in (
             (5_000, [*DRIFTS][:-1]),

@@ -146,8 +146,9 @@ def _display(finite: Array) -> Display | None:
     low, high = float(finite[int(0.005 * (n - 1))]), float(finite[math.ceil(0.995 * (n - 1))])
     if low == high:
         low, high = low - max(0.5, abs(low) * 1e-3), high + max(0.5, abs(high) * 1e-3)
+    most = np.finfo(np.float64).max
     # Halved before they are subtracted: the distance of the two largest doubles is an infinity.
-    edges = np.linspace(low / 2, high / 2, DISPLAY_BINS + 1) * 2
+    edges = np.linspace(max(low, -most) / 2, min(high, most) / 2, DISPLAY_BINS + 1) * 2
     return Display(tuple(edges.tolist()), tuple(display_counts(finite, edges).tolist()))
 
 

@@ -39,7 +39,7 @@ def fisher_exact(hits_a: int, n_a: int, hits_b: int, n_b: int) -> float:
         other = _last_at_most(log_mass, limit, first, math.floor(mode))
         p = upper_tail(shifted, hits_a - first, span, peak) + lower_tail(shifted, other - first, span, peak)
     elif hits_a < mode:
-        other = _first_at_most(log_mass, limit, math.floor(mode) + 1, last)
+        other = _first_at_most(log_mass, limit, math.floor(mode), last)
         p = lower_tail(shifted, hits_a - first, span, peak) + upper_tail(shifted, other - first, span, peak)
     else:
         return 1.0
