@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from mlops_cli.core.base.git import head
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric, StageRecord
 from mlops_cli.core.models.save import save_model
 from mlops_cli.core.project.lock import Lock, StageLock, write_lock
@@ -87,6 +88,7 @@ class RegistryProject:
         logged = None
         if saved is not None:
             logged = LoggedModel("model", saved.flavor, saved.files, saved.signature, held["model"])
+        commit = head(self.root)
         run = Run(
             id=run_id,
             name=f"run-{self.runs}",
@@ -96,6 +98,8 @@ class RegistryProject:
             params=dict(params or {"seed": seed}),
             inputs=inputs,
             pid=os.getpid(),
+            commit=commit.sha if commit else None,
+            branch=commit.branch if commit else None,
         )
         workspace.runs.start(run)
         points = tuple(Metric(key, value) for key, value in (metrics or {}).items())

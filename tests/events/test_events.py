@@ -318,9 +318,11 @@ def test_a_word_that_names_no_remote_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_remote_without_a_conditional_create_is_refused_with_the_reason(tmp_path: Path) -> None:
-    store = RemoteEvents(open_url("memory://registry-refused", root=tmp_path), tmp_path / "events")
+    remote = open_url("memory://registry-refused", root=tmp_path)
     with pytest.raises(Unsupported, match="conditional create"):
-        fill(store, 1)
+        open_events("memory", database=lambda: Database(tmp_path / "mlo.db"), remote=remote, cache=tmp_path / "events")
+    with pytest.raises(Unsupported, match="conditional create"):
+        fill(RemoteEvents(remote, tmp_path / "events"), 1)
 
 
 def test_a_missing_key_is_not_found_on_a_real_remote(remote: Counting) -> None:

@@ -58,6 +58,8 @@ def test_the_chain_runs_from_the_alias_to_the_data_and_the_commit(project: Regis
     code = next(data for data in prepare.reads if data.path == "prepare.py")
     assert code.recorded is not None
     assert code.recorded.subject == "Add January"
+    assert (code.in_commit, raw.in_commit) == (True, False)
+    assert found.run.commit is not None
 
 
 def test_the_chain_of_an_older_version_keeps_the_data_it_saw(project: RegistryProject) -> None:

@@ -64,11 +64,11 @@ def _run(above: Branch, chain: Chain) -> None:
         branch.add("metrics", pairs(run.metrics))
     branch.add("commit", _commit(chain))
     for stage in chain.stages:
-        _stage(branch, stage)
+        _stage(branch, stage, dirty=run.dirty)
     told = {data.path for stage in chain.stages for data in stage.reads}
     for data in chain.inputs:
         if data.path not in told:
-            branch.add(data.path, *_data(data))
+            branch.add(data.path, *_data(data, dirty=run.dirty))
 
 
 def _commit(chain: Chain) -> str:
@@ -82,7 +82,7 @@ def _commit(chain: Chain) -> str:
     return f"{run.commit[:10]}{branch}{changes}"
 
 
-def _stage(run: Branch, stage: StageStep) -> None:
+def _stage(run: Branch, stage: StageStep, *, dirty: bool) -> None:
     how = {"ran": f"ran {stage.seconds:.1f} s", "cached": "was up to date", "restored": "was restored"}
     made = f", made by run {stage.run[:8]}" if stage.status != "ran" and stage.run else ""
     params = f"  {pairs(stage.params)}" if stage.params else ""
@@ -90,10 +90,10 @@ def _stage(run: Branch, stage: StageStep) -> None:
     for data in stage.wrote:
         branch.add("wrote", data.path, short(data.digest), _amount(data))
     for data in stage.reads:
-        branch.add("read", data.path, *_data(data))
+        branch.add("read", data.path, *_data(data, dirty=dirty))
 
 
-def _data(data: DataStep) -> tuple[str, str]:
+def _data(data: DataStep, *, dirty: bool) -> tuple[str, str]:
     if data.made_by:
         return short(data.digest), f"from {data.made_by}"
     facts = [_amount(data)] if _amount(data) else []
@@ -102,7 +102,9 @@ def _data(data: DataStep) -> tuple[str, str]:
         facts.append(f"recorded {when(mention.time)} by {mention.author} in {mention.sha[:8]} ({mention.subject})")
     elif data.in_lock:
         facts.append("recorded in mlo.lock, not committed")
-    if not data.in_cache and data.size is None:
+    if data.in_commit:
+        facts.append("in the commit" if not dirty else "in the commit, perhaps with changes")
+    elif not data.in_cache:
         facts.append("not in the cache")
     return short(data.digest), ", ".join(facts)
 

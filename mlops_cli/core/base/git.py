@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +129,9 @@ def tracked(root: Path, path: str) -> list[str]:
     """The files at or below `root/path` that git tracks, relative to the root; none outside git."""
     said = _ask(root, "ls-files", "-z", "--", f":(literal){path}")() or b""
     return [name.decode("utf-8", "replace") for name in said.split(b"\0") if name]
+
+
+def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:
+    """Those of `paths` that are files of a commit; none if the commit is not here."""
+    said = _ask(root, "ls-tree", "-z", "--name-only", "--end-of-options", revision, "--", *paths)() if paths else None
+    return {name for name in (said or b"").decode("utf-8", "surrogateescape").split("\0") if name}

@@ -24,11 +24,13 @@ def is_place(registry: str) -> bool:
 def open_events(registry: str, *, database: Callable[[], Database], remote: Remote | None, cache: Path) -> EventStore:
     """`local`, or the log on `remote`: the one that `registry` names, or that stands at its URL or folder.
 
-    Events read from a remote are kept below `cache`. Raises ProjectError for a registry that is none of these.
+    Events read from a remote are kept below `cache`. Raises ProjectError for a registry that is none of these,
+    Unsupported for a remote that cannot create conditionally.
     """
     if remote is not None:
         from mlops_cli.core.events.remote import RemoteEvents
 
+        remote.require_create()  # two writers of a log that cannot tell them apart would lose one's events
         return RemoteEvents(remote, cache)
     if registry == LOCAL:
         from mlops_cli.core.events.sqlite import SqliteEvents

@@ -54,12 +54,15 @@ class FilesystemRemote:
         """`remote origin (s3://bucket/path at http://host:9000)`."""
         return f"remote {self.name} ({self.url}{f' at {self._endpoint}' if self._endpoint else ''})"
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
+    def require_create(self) -> None:
         if not self.is_folder:
             raise Unsupported(
                 f"{self.title}: mlo has no proven conditional create on {self.protocol}",
                 hint="keep the registry in a folder that everybody reaches, or say `registry: local`",
             )
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        self.require_create()
         path = self._path(key)
         with self._errors(f"cannot create {key}"), machine_errors(f"{self.title}: cannot create {key}"):
             temporary = self._temporary()

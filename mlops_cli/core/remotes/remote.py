@@ -27,6 +27,10 @@ class Remote(Protocol):
     name: str
     url: str  # for people: without passwords
 
+    def require_create(self) -> None:
+        """Raises Unsupported where put_if_absent would, without trying."""
+        ...
+
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Create the key, or answer False if it exists. Raises Unsupported where no atomic create is proven."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mlops_cli.core.base.digest import Digest
-from mlops_cli.core.base.git import Mention, first_mention
+from mlops_cli.core.base.git import Mention, committed, first_mention
 from mlops_cli.core.base.records import Entry, ModelRef, StageRecord
 from mlops_cli.core.errors import NotFound
 from mlops_cli.core.events.protocol import Event
@@ -24,6 +24,7 @@ _LATER = ("deploy", "drift", "retrain", "refuse", "promote", "rollback")
 class DataStep(msgspec.Struct, frozen=True):
     """Some bytes at a path. `made_by` is the stage that wrote them; `recorded` the commit that put them in mlo.lock.
 
+    `in_commit` says that the run's commit has a file of that path, as it has code; a dirty run may have read another.
     `size` (bytes), `files` and `rows` are None where the bytes are not here to count.
     """
 
@@ -36,6 +37,7 @@ class DataStep(msgspec.Struct, frozen=True):
     recorded: Mention | None = None
     in_lock: bool = False
     in_cache: bool = False
+    in_commit: bool = False
 
 
 class StageStep(msgspec.Struct, frozen=True):
@@ -107,8 +109,8 @@ def explain_model(workspace: Workspace, ref: str) -> Chain:
 def _chain(workspace: Workspace, ref: str, version: Version | None, run: Run | None, model: Entry, title: str) -> Chain:
     source = version or run
     assert source is not None  # noqa: S101 - a chain begins at one of the two
-    facts = _Facts(workspace)
     inputs = dict(source.inputs)
+    facts = _Facts(workspace, committed(workspace.root, source.commit, sorted(inputs)) if source.commit else set())
     made = {path: stage.name for stage in source.stages for path in stage.outs}
     titles = {title, *([version.title] if version else [])}
     history = workspace.registry.history()
@@ -190,8 +192,9 @@ def _stage_step(stage: StageRecord, made: Mapping[str, str], facts: _Facts) -> S
 class _Facts:
     """What can be said of a digest from here: its size, its rows, and who recorded it. Each is looked up once."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, in_commit: set[str]) -> None:
         self._workspace = workspace
+        self._in_commit = in_commit
         self._entries = workspace.read_lock().entries
         self._recorded: dict[str, Mention | None] = {}
         self._rows: dict[str, int | None] = {}
@@ -210,6 +213,7 @@ class _Facts:
             recorded=None if made_by else self._mention(digest),
             in_lock=in_lock,
             in_cache=self._workspace.store.has(Digest.parse(digest)),
+            in_commit=path in self._in_commit,
         )
 
     def _count(self, path: str, entry: Entry) -> int | None:
