@@ -139,8 +139,26 @@ def test_ten_thousand_headers_are_refused(client: httpx.Client) -> None:
     assert healthy(client)
 
 
-def test_bytes_that_are_no_http_are_refused(client: httpx.Client) -> None:
-    assert raw(client, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
+POST = b"POST /predict HTTP/1.1\r\nhost: localhost\r\n"
+CLOSE = b"connection: close\r\n\r\n"
+ODD = [
+    (b"\x16\x03\x01 hello\r\n\r\n", 400),
+    (POST + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400),
+    (POST + b"content-length: 5\r\ncontent-length: 6\r\n\r\n", 400),
+    (POST + b"content-length: 99999999999999999999999999\r\n\r\n", 400),
+    (b"GET /ping HTTP/1.0\r\n\r\n", 403),
+    (b"GET /ping HTTP/1.1\r\nhost: localhost\r\nhost: evil\r\n" + CLOSE, 403),
+    (b"CONNECT x:80 HTTP/1.1\r\nhost: localhost\r\n" + CLOSE, 400),
+    (b"GET /%ff%00 HTTP/1.1\r\nhost: localhost\r\n" + CLOSE, 404),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), ODD)
+def test_odd_requests_get_one_answer_in_json(client: httpx.Client, sent: bytes, status: int) -> None:
+    answer = raw(client, sent)
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])
     assert healthy(client)
 
 

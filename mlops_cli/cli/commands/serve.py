@@ -15,9 +15,7 @@ def serve(
     ctx: typer.Context,
     model: str = typer.Argument(..., metavar="REF", help="name@production, name@3, name@latest or runs:<id>."),
     host: str = typer.Option("", "--host", help="The address to listen on; serve.host by default."),
-    port: int = typer.Option(
-        -1, "--port", min=-1, max=65535, help="The port, 0 for any free one; serve.port by default."
-    ),
+    port: int | None = typer.Option(None, "--port", min=0, max=65535, help="0 is any free one; serve.port by default."),
     no_log: bool = typer.Option(False, "--no-log", help="Do not log predictions."),
     insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask without a token."),
 ) -> None:
@@ -42,7 +40,7 @@ def serve(
         here.workspace,
         model,
         host=host or None,
-        port=None if port < 0 else port,
+        port=port,
         log=not no_log,
         insecure=insecure,
         ready=lambda serving: show_serving(serving, here.output),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from mlops_cli import __version__
 from mlops_cli.core.base.clock import Clock
 from mlops_cli.core.models.errors import WrongInputs
 from mlops_cli.core.predictions.segment import Answered
@@ -250,7 +249,7 @@ class Application:
             get("/", self._index, named),
             get("/ping", lambda _: {"status": "ok"}, scoring),
             get("/health", self._health, scoring),
-            get("/version", lambda _: {"mlo": __version__, **self._model()}, scoring),
+            get("/version", lambda _: {"mlo": v2.MLO_VERSION, **self._model()}, scoring),
             get("/metrics", lambda _: Response(self.metrics.render(), metrics.CONTENT_TYPE), named),
             get("/v2", lambda _: v2.server_metadata(), inference),
             # KServe's client asks for `live` or `ready` by name and takes an empty body for a failure.

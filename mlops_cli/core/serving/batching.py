@@ -17,6 +17,7 @@ from mlops_cli.core.serving.problems import Unavailable
 
 BATCH_ROWS = 4096
 QUEUED_REQUESTS = 1024
+CLOSE_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ class Batcher:
         self._thread.start()
 
     async def close(self) -> None:
-        """Answer what is queued, then end the thread."""
+        """Answer what is queued, then end the thread; a model that hangs is left behind after ten seconds."""
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, CLOSE_S)
 
     def submit(self, served: Served, rows: Rows) -> asyncio.Future[Answer]:
         """The answer to come, by the version that decoded the rows.

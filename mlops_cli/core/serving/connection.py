@@ -53,7 +53,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _end(self, status: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
-            self.transport.close()
+    def send_400_response(self, msg: str) -> None:
+        self._end(b"400 Bad Request", msg.encode())
+
+    def _end(self, status: bytes, message: bytes = b"") -> None:
+        """Answer what never became a request, and close. There is no path yet that would say in which form."""
+        if self.transport.is_closing():
+            return
+        body = b'{"error":"%s"}' % (message or status[4:])
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(b"HTTP/1.1 %s\r\n%s%s" % (status, head, body))
+        self.transport.close()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlops_cli import __version__
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.serving.http import Receive, Scope, Send
 from mlops_cli.core.serving.loader import Served
-from mlops_cli.core.serving.protocols.v2 import model_metadata
+from mlops_cli.core.serving.protocols.v2 import MLO_VERSION, model_metadata
 
 PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
 
@@ -39,7 +38,7 @@ class Docs:
         from fastapi import FastAPI
 
         app = FastAPI(
-            title="mlo serve", version=__version__, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json"
+            title="mlo serve", version=MLO_VERSION, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json"
         )
         # FastAPI caches nothing here: a hot reload may bring a version with other inputs.
         app.openapi = lambda: openapi(self._served(), locked=self._locked)  # type: ignore[method-assign]

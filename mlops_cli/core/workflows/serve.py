@@ -18,6 +18,7 @@ from mlops_cli.core.predictions.open import open_log, outbox_folder
 from mlops_cli.core.predictions.segment import refuse_reserved
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
+from mlops_cli.core.serving.batching import single_threaded
 from mlops_cli.core.serving.guard import Guard, require_token
 from mlops_cli.core.serving.limits import Limits, parse_size
 from mlops_cli.core.serving.loader import Served, make_served
@@ -106,6 +107,7 @@ def _load(workspace: Workspace, resolved: ResolvedModel, *, logged: bool) -> Ser
         time_column=time_column,
         max_rows=workspace.project.serve.max_rows,
     )
+    single_threaded()  # this thread too: the check below would start OpenMP's threads beside those that serve
     try:
         served.check()
     except MloError:

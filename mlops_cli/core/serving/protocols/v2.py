@@ -6,17 +6,18 @@ Source: https://github.com/kserve/open-inference-protocol/blob/main/specificatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from math import prod
 from typing import Any
 
 import msgspec
 
-from mlops_cli import __version__
 from mlops_cli.core.serving.decode import Rows
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem, UnknownPath
 from mlops_cli.core.serving.protocols.exchange import JSON, Asked, read_json
 
+MLO_VERSION = version("mlops-cli")
 PREDICT, PROBABILITIES = "predict", "predict_proba"
 
 _DATATYPES = {"float": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES", "datetime": "BYTES"}
@@ -81,7 +82,7 @@ class Inference:
 
 
 def server_metadata() -> dict[str, Any]:
-    return {"name": "mlo", "version": __version__, "extensions": []}
+    return {"name": "mlo", "version": MLO_VERSION, "extensions": []}
 
 
 def model_metadata(served: Served) -> dict[str, Any]:
@@ -97,12 +98,12 @@ def model_metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def check_model(served: Served, name: str, version: str | None) -> None:
+def check_model(served: Served, name: str, number: str | None) -> None:
     """Raise UnknownPath unless the server holds this model, in this version if one is named."""
     if name != served.name:
         raise UnknownPath(f"there is no model {name[:128]} here; this server holds {served.name}")
-    if version is not None and version != served.version_text:
-        raise UnknownPath(f"there is no version {version[:64]} of {name} here; this server holds {served.version_text}")
+    if number is not None and number != served.version_text:
+        raise UnknownPath(f"there is no version {number[:64]} of {name} here; this server holds {served.version_text}")
 
 
 def _outputs(served: Served) -> list[dict[str, Any]]:
