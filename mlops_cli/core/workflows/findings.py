@@ -44,8 +44,13 @@ def windows_of(workspace: Workspace, champion: Version, rules: Rules, *, record:
         for event in workspace.registry.history(champion.name)
         if event.kind == "drift" and event.subject == champion.title and event.data.get("window")
     ]
-    # Of two findings about one window the newer event knows more: rows may have reached the log late.
-    known = {(window.start, window.end): window for window in [*recorded, *fresh]}
+    # Of two findings about one window the one that saw more rows counts: rows reach a log late, and leave it when
+    # it is tidied.
+    known: dict[tuple[str, str], WindowFinding] = {}
+    for window in (*recorded, *fresh):
+        place = (window.start, window.end)
+        if place not in known or window.rows >= known[place].rows:
+            known[place] = window
     return tuple(sorted(_apart(known.values()), key=lambda window: window.end))
 
 

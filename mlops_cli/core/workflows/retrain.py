@@ -148,7 +148,8 @@ class _Retraining:
             return msgspec.structs.replace(recorded, dry=True)
         if not decision.due:
             return answer
-        answer = self._with_holdout(answer, self._holdout_for(self.champion))
+        holdout = self._holdout_for(self.champion)
+        answer = self._with_holdout(answer, holdout)
         if answer.outcome == "too_few_labels":
             return answer
         plan = run_pipeline(self.workspace, dry=True)
@@ -156,7 +157,7 @@ class _Retraining:
         steps = (
             f"run the pipeline: {stages}",
             f"register the new model as {self._next()}",
-            f"compare it with {self.champion.title} by {self._metric} on {answer.labels:,} rows of {self._shown()}",
+            f"compare it with {self.champion.title} by {self._metric} on {answer.labels:,} rows of {holdout.shown}",
             f"promote it to {PRODUCTION} if it is better and its gates hold"
             if self._promotes
             else "leave the alias alone",
@@ -226,9 +227,6 @@ class _Retraining:
 
     def _next(self) -> str:
         return f"{self.model.name}@{len(self.workspace.registry.versions(self.model.name)) + 1}"
-
-    def _shown(self) -> str:
-        return str(self.path) if self.path is not None else "the holdout"
 
     def _holdout_for(self, version: Version) -> Holdout:
         """The labelled rows that `version` and the champion can be judged by."""
