@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from registry_project import RegistryProject, rows
 
-from mlops_cli.core.errors import IntegrityError, NotFound, UsageError
+from mlops_cli.core.errors import IntegrityError, NotFound, RemoteError, UsageError
 from mlops_cli.core.store.protocol import ObjectMissing
+from mlops_cli.core.store.transfer import push_digests
 from mlops_cli.core.workflows.promote import promote_model
 from mlops_cli.core.workflows.register import register_model
-from mlops_cli.core.workflows.resolve import load_resolved, model_folder, resolve_model
+from mlops_cli.core.workflows.resolve import bring_digest, entry_of, load_resolved, model_folder, resolve_model
 from mlops_cli.core.workflows.transfer import push_project
 
 
@@ -119,3 +120,58 @@ def test_objects_that_are_nowhere_are_named_with_the_places_that_were_asked(
     workspace = project.workspace()
     with pytest.raises(ObjectMissing, match="neither the cache nor origin"):
         model_folder(workspace, resolve_model(workspace, "flights@1"))
+
+
+def test_a_run_s_model_can_be_used_while_the_registry_is_out_of_reach(project: RegistryProject, tmp_path: Path) -> None:
+    run = project.run()
+    (project.root / "mlo.yaml").write_text((project.root / "mlo.yaml").read_text() + f"registry: {tmp_path}/gone\n")
+    workspace = project.workspace()
+    assert resolve_model(workspace, f"runs:{run}").files == {}
+    with pytest.raises(RemoteError):
+        resolve_model(workspace, "flights@1")
+
+
+@pytest.mark.parametrize("harm", ["alter", "remove", "add"])
+def test_a_changed_copy_of_an_unregistered_model_is_made_again(project: RegistryProject, harm: str) -> None:
+    run = project.run()
+    workspace = project.workspace()
+    resolved = resolve_model(workspace, f"runs:{run}")
+    file = model_folder(workspace, resolved) / "model.skops"
+    good = file.read_bytes()
+    if harm == "add":
+        (file.parent / "extra.py").write_text("import os")
+    else:
+        file.unlink()
+    if harm == "alter":
+        file.write_bytes(b"other")
+    folder = model_folder(workspace, resolved)
+    assert (folder / "model.skops").read_bytes() == good
+    assert not (folder / "extra.py").exists()
+
+
+def test_single_objects_come_from_a_remote_too(project: RegistryProject, tmp_path: Path) -> None:
+    (tmp_path / "remote").mkdir()
+    with (project.root / "mlo.yaml").open("a") as file:
+        file.write(f"remotes: {{first: {tmp_path}/nowhere, origin: {tmp_path}/remote}}\n")
+    project.run()
+    workspace = project.workspace()
+    digest = str(workspace.store.put_bytes(b"a profile"))
+    push_digests(workspace.store, workspace.remote("origin"), [digest])
+    other = str(workspace.store.put_bytes(b"never pushed"))
+    shutil.rmtree(project.root / ".mlo" / "cache")
+    workspace = project.workspace()
+    assert bring_digest(workspace, digest, what="the profile") == b"a profile"
+    with pytest.raises(RemoteError, match="nowhere"):  # the one that cannot be asked might have it
+        bring_digest(workspace, other, what="the profile")
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(ObjectMissing, match=r"the profile is .*neither the cache nor origin nor first"):
+        bring_digest(workspace, other, what="the profile")
+
+
+def test_a_folder_wears_its_kind_in_its_object(project: RegistryProject) -> None:
+    project.run()
+    workspace = project.workspace()
+    held = workspace.read_lock().entries
+    assert entry_of(workspace, held["data/raw"].digest) == held["data/raw"]
+    assert entry_of(workspace, held["data/test.csv"].digest) == held["data/test.csv"]
+    assert entry_of(workspace, f"xxh128:{'0' * 32}") is None

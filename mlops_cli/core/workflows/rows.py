@@ -43,8 +43,8 @@ def read_rows(workspace: Workspace, entry: Entry, path: str) -> pa.Table:
             f"{path} holds no rows: no file in it is Parquet or CSV", hint="name a file, or such a folder"
         )
     try:
-        return pa.concat_tables(tables, promote_options="default")
-    except pa.ArrowInvalid as error:
+        return pa.concat_tables(tables, promote_options="permissive")  # an int here, a float there
+    except pa.ArrowException as error:
         raise ProjectError(f"the files in {path} have different columns: {error}", hint="name one of them") from None
 
 
@@ -57,7 +57,7 @@ def _read(workspace: Workspace, digest: str, path: str) -> pa.Table:
         if path.lower().endswith(".csv"):
             return csv.read_csv(source)
         return parquet.read_table(source)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
 
 
@@ -96,5 +96,5 @@ def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
             return None
         files = [workspace.store.path_of(Digest.parse(digest)) for _, digest in digests]
         return sum(int(parquet.read_metadata(file).num_rows) for file in files)
-    except (OSError, pa.ArrowInvalid, MloError):
+    except (OSError, pa.ArrowException, MloError):
         return None
