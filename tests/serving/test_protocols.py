@@ -1,6 +1,7 @@
 """PROTOCOLS.md, row by row, against a real server."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -327,6 +328,15 @@ def test_the_docs_show_the_model_s_own_fields_and_example(client: httpx.Client) 
     assert client.post("/predict", json=row["example"]).status_code == 200
 
 
+def test_the_docs_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(assets) == 3
+    assert "://" not in page
+    for asset in assets:
+        assert client.get(asset).status_code == 200, asset
+
+
 def test_every_example_in_the_docs_is_answered(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for path, methods in paths.items():
@@ -363,4 +373,9 @@ def test_fastapi_stands_behind_the_documentation_alone(client: httpx.Client) -> 
     client.get("/docs")
     app = client.app  # type: ignore[attr-defined]
     assert isinstance(app._docs._app, FastAPI)
-    assert {route.path for route in app._docs._app.routes} == {"/docs", "/docs/oauth2-redirect", "/openapi.json"}
+    assert {route.path for route in app._docs._app.routes} == {
+        "/docs",
+        "/docs/assets",
+        "/docs/oauth2-redirect",
+        "/openapi.json",
+    }

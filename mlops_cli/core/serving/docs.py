@@ -10,7 +10,17 @@ from mlops_cli.core.serving.http import Receive, Scope, Send
 from mlops_cli.core.serving.loader import Served
 from mlops_cli.core.serving.protocols.v2 import MLO_VERSION, model_metadata
 
-PATHS = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
+ASSETS = "/docs/assets"
+PATHS = frozenset(
+    {
+        "/docs",
+        "/docs/oauth2-redirect",
+        "/openapi.json",
+        f"{ASSETS}/swagger-ui.css",
+        f"{ASSETS}/swagger-ui-bundle.js",
+        f"{ASSETS}/favicon.png",
+    }
+)
 
 _TYPES: dict[str, dict[str, Any]] = {
     "float": {"type": "number", "example": 1.5},
@@ -35,10 +45,10 @@ class Docs:
         await self._app(scope, receive, send)
 
     def _build(self) -> Any:
-        from fastapi import FastAPI
+        from fastapi_offline import FastAPIOffline  # brings the page's assets along: no network is needed to read it
 
-        app = FastAPI(
-            title="mlo serve", version=MLO_VERSION, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json"
+        app = FastAPIOffline(
+            title="mlo serve", version=MLO_VERSION, redoc_url=None, openapi_url="/openapi.json", static_url=ASSETS
         )
         # FastAPI caches nothing here: a hot reload may bring a version with other inputs.
         app.openapi = lambda: openapi(self._served(), locked=self._locked)  # type: ignore[method-assign]
