@@ -1,17 +1,7 @@
-"""The one expression grammar: gates, `when` and searches are all written in it.
+"""Expressions and their three-valued logic: gates, `when` and searches are all written in it. See grammar.py.
 
-    or          = and { "or" and }
-    and         = not { "and" not }
-    not         = "not" not | comparison
-    comparison  = sum [ ("==" | "!=" | "<" | "<=" | ">" | ">=") sum | ["not"] "in" "[" sum { "," sum } "]" ]
-    sum         = product { ("+" | "-") product }
-    product     = sign { ("*" | "/") sign }
-    sign        = ("+" | "-") sign | number | string | "true" | "false" | name | "(" or ")"
-    name        = word { "." word }             a word in backquotes may hold anything: `val/auc`, champion.`val/auc`
-
-No calls, at most 1,000 characters, nested at most 20 deep. Logic has three values, as in SQL: a comparison with a
-missing value, with NaN, or between kinds (a number and a text) is unknown; `not unknown` is unknown; and only what
-is true passes. So NaN or missing never passes, however it is written.
+A comparison with a missing value, with NaN, or between kinds (a number and a text) is unknown, as in SQL; `not unknown`
+is unknown; and only what is true passes. So NaN or missing never passes, however it is written.
 """
 
 from __future__ import annotations
@@ -20,17 +10,30 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
 import msgspec
 
-from mlops_cli.core.base.tokens import KEYWORDS, MAX_LENGTH, ExpressionError, Token, tokenize
+from mlops_cli.core.base.grammar import (
+    MAX_DEPTH,
+    Among,
+    Arithmetic,
+    Compare,
+    Join,
+    Literal,
+    Name,
+    Node,
+    Not,
+    Sign,
+    children,
+    read,
+    walk,
+)
+from mlops_cli.core.base.tokens import MAX_LENGTH, ExpressionError
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "Comparison", "Expression", "ExpressionError", "parse"]
-
-MAX_DEPTH = 20
 
 Value = bool | int | float | str | None  # None: missing, NaN, or nothing that can be compared
 Values = Mapping[str, object]
@@ -67,86 +70,13 @@ class Comparison(msgspec.Struct, frozen=True):
         return [name for name, value in self.values.items() if value is None]
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
-    value: Value
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """`first op item op item ...`, left to right; kept flat so that depth is the depth a person wrote."""
-
-    first: Node
-    rest: tuple[tuple[str, Node], ...]
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    minus: bool
-    item: Node
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    operator: str
-    left: Node
-    right: Node
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """`left in [...]`, or `left not in [...]`."""
-
-    negated: bool
-    left: Node
-    items: tuple[Node, ...]
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    item: Node
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Claims joined by `and` (or by `or`)."""
-
-    every: bool
-    items: tuple[Node, ...]
-    start: int
-    end: int
-
-
-Node = Literal | Name | Arithmetic | Sign | Compare | Among | Not | Join
-_CLAIMS = (Compare, Among, Not, Join)
-
-
 class Expression:
     """A parsed expression; `parse` makes them."""
 
     def __init__(self, text: str, root: Node) -> None:
         self.text = text
         self._root = root
-        self.names: frozenset[str] = frozenset(node.name for node in _walk(root) if isinstance(node, Name))
+        self.names: frozenset[str] = frozenset(node.name for node in walk(root) if isinstance(node, Name))
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -168,7 +98,7 @@ class Expression:
         return [self._comparison(node, values) for node in sorted(_claims(self._root), key=lambda node: node.start)]
 
     def _comparison(self, node: Node, values: Values) -> Comparison:
-        names = {inner.name: _plain(values.get(inner.name)) for inner in _walk(node) if isinstance(inner, Name)}
+        names = {inner.name: _plain(values.get(inner.name)) for inner in walk(node) if isinstance(inner, Name)}
         holds = _truth(node, values)
         text = self.text[node.start : node.end]
         if isinstance(node, Compare):
@@ -183,187 +113,7 @@ class Expression:
 @functools.lru_cache(maxsize=256)
 def parse(text: str) -> Expression:
     """Raises ExpressionError, with the column, for anything the grammar does not know."""
-    parser = _Parser(text)
-    root = parser.claim(0)
-    parser.end()
-    return Expression(text, root)
-
-
-# -- parsing -------------------------------------------------------------------------------------------------
-
-
-class _Parser:
-    """Recursive descent, one method a line of the grammar; `depth` counts brackets, `not` and signs."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = tokenize(text)
-        self._at = 0
-
-    @property
-    def _next(self) -> Token:
-        return self._tokens[self._at]
-
-    def _take(self, *texts: str) -> Token | None:
-        """The next token, if it is one of these words or signs."""
-        token = self._next
-        if token.kind in ("sign", "word") and token.text in texts:
-            self._at += 1
-            return token
-        return None
-
-    def _error(self, at: int, message: str, hint: str) -> ExpressionError:
-        return ExpressionError(self._text, at, message, hint)
-
-    def end(self) -> None:
-        token = self._next
-        if token.kind == "end":
-            return
-        if token.text == "(":
-            raise self._error(token.start, "there are no calls", "use plain names, and operators between them")
-        if token.text == ")":
-            raise self._error(token.start, "this ) closes nothing", "remove it, or open a ( before it")
-        if token.text.lower() in KEYWORDS:
-            raise self._error(
-                token.start, f"{token.text} does not fit here", f"write {token.text.lower()}, in lower case"
-            )
-        raise self._error(token.start, f"{token.text} does not fit here", "put an operator before it: and, or, >=, +")
-
-    def claim(self, depth: int) -> Node:
-        """`or`, and everything that binds tighter; what stands here must be a claim, not a number or a text."""
-        node = self._or(depth)
-        self._must_claim(node)
-        return node
-
-    def _must_claim(self, node: Node) -> None:
-        if isinstance(node, Arithmetic | Sign) or (isinstance(node, Literal) and not isinstance(node.value, bool)):
-            what = "a text" if isinstance(node, Literal) and isinstance(node.value, str) else "a number"
-            raise self._error(
-                node.start,
-                f"{self._text[node.start : node.end]} is {what}, not a claim",
-                "compare it, as in auc >= 0.65",
-            )
-
-    def _must_value(self, node: Node) -> Node:
-        if isinstance(node, _CLAIMS):
-            raise self._error(
-                node.start,
-                f"{self._text[node.start : node.end]} is a claim, not a value",
-                "join claims with and, or; as in 0.6 < auc and auc < 0.9",
-            )
-        return node
-
-    def _or(self, depth: int) -> Node:
-        return self._join("or", self._and, depth)
-
-    def _and(self, depth: int) -> Node:
-        return self._join("and", self._not, depth)
-
-    def _join(self, word: str, inner: Callable[[int], Node], depth: int) -> Node:
-        items = [inner(depth)]
-        while self._take(word):
-            items.append(inner(depth))
-        if len(items) == 1:
-            return items[0]
-        for item in items:
-            self._must_claim(item)
-        return Join(word == "and", tuple(items), items[0].start, items[-1].end)
-
-    def _not(self, depth: int) -> Node:
-        token = self._take("not")
-        if token is None:
-            return self._comparison(depth)
-        self._check_depth(token, depth)
-        item = self._not(depth + 1)
-        self._must_claim(item)
-        return Not(item, token.start, item.end)
-
-    def _comparison(self, depth: int) -> Node:
-        left = self._sum(depth)
-        if sign := self._take(*_COMPARE):
-            self._must_value(left)
-            right = self._must_value(self._sum(depth))
-            node: Node = Compare(sign.text, left, right, left.start, right.end)
-        elif word := self._take("in", "not"):
-            self._must_value(left)
-            if word.text == "not" and not self._take("in"):
-                raise self._error(word.start, "not does not fit here", "write x not in [...], or not x == ...")
-            node = self._among(left, negated=word.text == "not", depth=depth)
-        else:
-            return left
-        again = self._next
-        if again.kind == "sign" and again.text in _COMPARE:
-            raise self._error(again.start, "comparisons do not chain", "write 0.6 < auc and auc < 0.9")
-        return node
-
-    def _among(self, left: Node, *, negated: bool, depth: int) -> Node:
-        if not self._take("["):
-            raise self._error(self._next.start, "a list is missing", 'write it in brackets: in ["a", "b"]')
-        items = [self._must_value(self._sum(depth))]
-        while self._take(","):
-            items.append(self._must_value(self._sum(depth)))
-        close = self._next
-        if not self._take("]"):
-            raise self._error(close.start, "the list is not closed", "end it with ]")
-        return Among(negated, left, tuple(items), left.start, close.end)
-
-    def _sum(self, depth: int) -> Node:
-        return self._chain(("+", "-"), self._product, depth)
-
-    def _product(self, depth: int) -> Node:
-        return self._chain(("*", "/"), self._sign, depth)
-
-    def _chain(self, signs: tuple[str, ...], inner: Callable[[int], Node], depth: int) -> Node:
-        first = inner(depth)
-        rest: list[tuple[str, Node]] = []
-        while sign := self._take(*signs):
-            rest.append((sign.text, self._must_number(inner(depth), sign.text)))
-        if not rest:
-            return first
-        self._must_number(first, rest[0][0])
-        return Arithmetic(first, tuple(rest), first.start, rest[-1][1].end)
-
-    def _must_number(self, node: Node, sign: str) -> Node:
-        self._must_value(node)
-        if isinstance(node, Literal) and isinstance(node.value, str | bool):
-            shown = self._text[node.start : node.end]
-            raise self._error(node.start, f"{shown} is no number, so {sign} cannot take it", "use numbers there")
-        return node
-
-    def _sign(self, depth: int) -> Node:
-        token = self._take("+", "-")
-        if token is None:
-            return self._primary(depth)
-        self._check_depth(token, depth)
-        item = self._must_number(self._sign(depth + 1), token.text)
-        return Sign(token.text == "-", item, token.start, item.end)
-
-    def _primary(self, depth: int) -> Node:
-        token = self._next
-        if self._take("true", "false"):
-            return Literal(token.text == "true", token.start, token.end)
-        if token.kind in ("number", "string"):
-            self._at += 1
-            return Literal(token.value, token.start, token.end)
-        if token.kind == "name" or (token.kind == "word" and token.text not in KEYWORDS):
-            self._at += 1
-            return Name(str(token.value), token.start, token.end)
-        if self._take("("):
-            self._check_depth(token, depth)
-            inner = self._or(depth + 1)
-            close = self._next
-            if not self._take(")"):
-                raise self._error(token.start, "this ( is not closed", "add the missing )")
-            # A value keeps its brackets when it is shown; a claim is shown without.
-            return inner if isinstance(inner, _CLAIMS) else replace(inner, start=token.start, end=close.end)
-        what = "the end" if token.kind == "end" else token.text
-        raise self._error(
-            token.start, f"a name or a number is missing before {what}", "write one there, as in auc >= 0.65"
-        )
-
-    def _check_depth(self, token: Token, depth: int) -> None:
-        if depth >= MAX_DEPTH:
-            raise self._error(token.start, f"nested deeper than {MAX_DEPTH}", "split it into several expressions")
+    return Expression(text, read(text))
 
 
 # -- evaluation ----------------------------------------------------------------------------------------------
@@ -394,7 +144,7 @@ def _freed(node: Node, free: frozenset[str], *, favour: bool) -> Node:
         return replace(node, items=tuple(_freed(item, free, favour=favour) for item in node.items))
     if isinstance(node, Not):
         return replace(node, item=_freed(node.item, free, favour=not favour))
-    if any(isinstance(inner, Name) and inner.name in free for inner in _walk(node)):
+    if any(isinstance(inner, Name) and inner.name in free for inner in walk(node)):
         return Literal(favour, node.start, node.end)
     return node
 
@@ -454,30 +204,10 @@ def _plain(value: object) -> Value:
     return None
 
 
-def _children(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Join):
-        return node.items
-    if isinstance(node, Not | Sign):
-        return (node.item,)
-    if isinstance(node, Compare):
-        return (node.left, node.right)
-    if isinstance(node, Among):
-        return (node.left, *node.items)
-    if isinstance(node, Arithmetic):
-        return (node.first, *(item for _, item in node.rest))
-    return ()
-
-
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    for child in _children(node):
-        yield from _walk(child)
-
-
 def _claims(node: Node) -> Iterator[Node]:
     """The comparisons, and the bare names that stand for a claim."""
     if isinstance(node, Join | Not):
-        for child in _children(node):
+        for child in children(node):
             yield from _claims(child)
     else:
         yield node
