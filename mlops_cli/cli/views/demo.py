@@ -58,7 +58,7 @@ def show_demo(result: DemoResult, output: Output) -> None:
         f"requests       {requests.rows:,} flights in {requests.single_requests} single requests and "
         f"{requests.batch_requests} batches, {requests.seconds} s"
     )
-    output.line(f"hot reload     version 2 answered {result.reload_s:.1f} s after it was asked for")
+    output.line(f"hot reload     a moved alias answered within {result.reload_s:.1f} s")
     slowest = sorted(result.steps, key=lambda step: -step.seconds)[:3]
     output.line(
         "slowest steps  " + ", ".join(f"{step.number} {step.title.lower()} {step.seconds:.1f} s" for step in slowest)
