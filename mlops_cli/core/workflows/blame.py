@@ -119,7 +119,9 @@ class _Search:
         target = self._target(path, prefix)
         runs = [touch for run in self._runs if (touch := self._run(run, target))]
         versions = [reached for version in self._versions if (reached := self._version(version, target))]
-        titles = {version.title for version in versions} | {f"runs:{name}" for run in runs for name in (run.id, run.id[:8])}
+        titles = {version.title for version in versions} | {
+            f"runs:{name}" for run in runs for name in (run.id, run.id[:8])
+        }
         later = [event for event in self._history if concerns(event, titles)]
         return Blame(
             path=target.path,
