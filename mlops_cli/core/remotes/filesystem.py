@@ -174,7 +174,8 @@ class FilesystemRemote:
         if self.protocol in ATOMIC_PUT:
             yield path
             return
-        temporary = self._temporary()
+        with machine_errors(f"{self.title}: cannot write"):
+            temporary = self._temporary()
         try:
             with machine_errors(f"{self.title}: cannot write"):
                 yield temporary

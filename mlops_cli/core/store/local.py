@@ -37,7 +37,7 @@ class LocalStore:
         self.algorithm = algorithm
         self._objects = os.path.join(cache, "objects")
         self._temporary = os.path.join(cache, "tmp")
-        self._names = (f"{secrets.token_hex(6)}-{number}" for number in itertools.count())
+        self._token, self._numbers = secrets.token_hex(6), itertools.count()
         self._fanout: set[str] = set()
         self._group: dict[str, str] | None = None  # digest -> temp file, of a batch not yet landed
         self._group_bytes = 0
@@ -71,7 +71,7 @@ class LocalStore:
             if status.st_size <= SMALL_BYTES:
                 return _read_all(handle, status.st_size)
             copies.append(self.temporary())
-            return self._copy_in(handle, copies[-1], seen)
+            return self._copy_in(handle, status.st_size, copies[-1], seen)
 
         with machine_errors(f"cannot add {os.fsdecode(path)} to the cache {self.cache}"):
             try:
@@ -145,7 +145,7 @@ class LocalStore:
                 if not os.path.exists(os.path.join(self.cache, "VERSION")):
                     write_atomic(self.cache / "VERSION", b"%d\n" % VERSION)
             self._fanout.add(self._temporary)
-        return f"{self._temporary}/{os.getpid():x}-{next(self._names)}"
+        return f"{self._temporary}/{os.getpid():x}-{self._token}-{next(self._numbers)}"
 
     @functools.cached_property
     def device(self) -> int:
@@ -314,13 +314,15 @@ class LocalStore:
         os.close(handle)
         return path
 
-    def _copy_in(self, source: int, path: str, seen: Callable[[int], None] | None) -> str:
+    def _copy_in(self, source: int, size: int, path: str, seen: Callable[[int], None] | None) -> str:
         """Copy an open file to `path`, hashing what is written; the digest. A reflinked copy cannot change under us."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
             state = hasher(self.algorithm)
             cloned = reflink(source, handle)
-            while block := os.read(handle if cloned else source, BLOCK_BYTES):
+            # One byte past the end tells a file that grows, and one that grows for ever must not keep us.
+            while size >= 0 and (block := os.read(handle if cloned else source, BLOCK_BYTES)):
+                size -= len(block)
                 state.update(block)
                 if not cloned:
                     placing.write_all(handle, block)

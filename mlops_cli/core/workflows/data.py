@@ -112,7 +112,8 @@ def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = Fals
     with workspace.exclusive():
         lock = workspace.read_lock()
         data = dict(lock.data)
-        added = [_put(workspace, data, name, item) for name, item in found.items()]
+        with workspace.store.batch():
+            added = [_put(workspace, data, name, item) for name, item in found.items()]
         _settle(workspace, msgspec.structs.replace(lock, data=data), add=[item.part_of or item.path for item in added])
     return AddResult(added)
 
