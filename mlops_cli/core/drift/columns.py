@@ -6,6 +6,7 @@ infinities are values. Whole numbers beyond 2^53 are rounded to a double, on bot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,7 +51,7 @@ class Categories:
     """A categorical column: `codes` (n,) into `values`, -1 for a value that is not among them; as in Numbers else."""
 
     codes: NDArray[np.int64]
-    values: list[str]
+    values: Sequence[str]
     present: NDArray[np.bool_] | None
     rows: int
 
@@ -82,13 +83,9 @@ def numbers(column: pa.ChunkedArray) -> Numbers:
     import pyarrow as pa
 
     column = _plain(column)
-    if pa.types.is_floating(column.type) or pa.types.is_boolean(column.type):
-        column = column.cast(pa.float64())
-    elif not pa.types.is_null(column.type):
-        column = column.cast(pa.float64(), safe=False)
-    else:
+    if pa.types.is_null(column.type):
         return Numbers(np.empty(0), np.zeros(len(column), bool), len(column))
-    values = np.asarray(column.to_numpy(), dtype=np.float64)
+    values = _doubles(column)
     absent = np.isnan(values)
     if not absent.any():
         return Numbers(values, None, len(values))
@@ -101,17 +98,16 @@ def as_group(column: pa.ChunkedArray, group: Group) -> pa.ChunkedArray:
     Raises pa.ArrowInvalid for numbers other than 0 and 1 where booleans are meant.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     column = _plain(column)
     if group == "boolean" and group_of(column.type) == "numeric":
-        if not pc.all(pc.is_in(column, value_set=pa.array([0, 1], column.type)), min_count=0).as_py():
+        if not np.isin(numbers(column).values, (0, 1)).all():
             raise pa.ArrowInvalid("numbers other than 0 and 1 are no booleans")
         return column.cast(pa.bool_())
     return column
 
 
-def categories(column: pa.ChunkedArray, known: list[str] | None = None) -> Categories:
+def categories(column: pa.ChunkedArray, known: Sequence[str] | None = None) -> Categories:
     """A column of texts; other values are taken as texts. `known` fixes the values; without it, all that occur."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -120,26 +116,25 @@ def categories(column: pa.ChunkedArray, known: list[str] | None = None) -> Categ
     rows = len(column)
     present: NDArray[np.bool_] | None = None
     if column.null_count:
-        present = np.asarray(pc.is_valid(column).to_numpy())
+        present = valid(column)
         column = column.drop_null()
     if known is None:
         encoded = column.combine_chunks().dictionary_encode()
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.combine_chunks()
-        codes, values = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
+        codes, values = to_numpy(encoded.indices.cast(pa.int64())), encoded.dictionary.to_pylist()
     else:
-        found = pc.index_in(column, value_set=pa.array(known, pa.large_string()))
-        codes, values = pc.fill_null(found, -1).to_numpy(), known
-    return Categories(np.asarray(codes, dtype=np.int64), values, present, rows)
+        found = pc.index_in(column, value_set=text_array(known))
+        codes, values = filled(found.cast(pa.int64()), -1), known
+    return Categories(codes, values, present, rows)
 
 
-def unseen_values(column: pa.ChunkedArray, known: list[str], limit: int) -> list[tuple[str, int]]:
+def unseen_values(column: pa.ChunkedArray, known: Sequence[str], limit: int) -> list[tuple[str, int]]:
     """The most frequent values that are not in `known`, with their rows; ties by value."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     column = _texts(column).drop_null()
-    fresh = column.filter(pc.invert(pc.is_in(column, value_set=pa.array(known, pa.large_string()))))
+    fresh = column.filter(pc.invert(pc.is_in(column, value_set=text_array(known))))
     counted = pc.value_counts(fresh.combine_chunks())
     pairs = [(str(item["values"]), int(item["counts"])) for item in counted.to_pylist()] if len(counted) else []
     return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:limit]
@@ -160,7 +155,6 @@ def time_order(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
 
 def _times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     group = group_of(column.type)
     try:
@@ -170,9 +164,9 @@ def _times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
         if group == "datetime":
             stamps = _plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
             last = np.iinfo(np.int64).max
-            return np.asarray(pc.fill_null(stamps, last).to_numpy(), dtype=np.int64)
+            return filled(stamps, last)
         if group == "numeric":
-            values = np.asarray(_plain(column).cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+            values = _doubles(_plain(column))
             return np.where(np.isnan(values), np.inf, values)
     except pa.ArrowInvalid:
         return None
@@ -207,6 +201,44 @@ def in_time(values: NDArray[Any], present: NDArray[np.bool_] | None, order: NDAr
     return np.asarray(values[place[order][present[order]]])
 
 
+def valid(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which rows (rows,) are not null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return to_numpy(pc.is_valid(column).cast(pa.uint8())).astype(bool)
+
+
+def _doubles(column: pa.ChunkedArray) -> Array:
+    """Numbers or booleans (rows,) as doubles, NaN where null."""
+    import pyarrow as pa
+
+    return filled(column.cast(pa.float64(), safe=False), np.nan)
+
+
+def filled(values: pa.ChunkedArray, null: float) -> NDArray[Any]:
+    """Numbers (rows,), with `null` where they are null; without a copy where none is and they lie in one piece.
+
+    Taken from the buffers: Arrow's to_numpy(), array() and scalar() all import pandas, which costs more than a check.
+    """
+    found = to_numpy(values)
+    return np.where(valid(values), found, found.dtype.type(null)) if values.null_count else found
+
+
+def to_numpy(values: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
+    """The numbers in the buffers; where a value is null, whatever lies there."""
+    import pyarrow as pa
+
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    dtype = np.dtype(str(values.type).replace("double", "float64"))
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype, count=len(chunk), offset=chunk.offset * dtype.itemsize)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
+
+
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
@@ -224,8 +256,18 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    short = pa.array([_shortened(value) for value in encoded.dictionary.to_pylist()], pa.large_string())
+    short = text_array([_shortened(value) for value in encoded.dictionary.to_pylist()])
     return pa.chunked_array([short.take(encoded.indices)])
+
+
+def text_array(values: Sequence[str]) -> pa.LargeStringArray:
+    """Texts as an Arrow array, from buffers: pa.array() would import pandas, if only to ask whether it is a Series."""
+    import pyarrow as pa
+
+    encoded = [value.encode() for value in values]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    return pa.LargeStringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def _shortened(value: str) -> str:

@@ -242,7 +242,7 @@ def _measure_categories(
     measured: Measured, known: Categorical, values: pa.ChunkedArray, order: Order, rules: Rules, ordered_reference: bool
 ) -> None:
     column = arrow.as_group(values, arrow.GROUPS[measured.profile.kind])
-    taken = arrow.categories(column, list(known.values))
+    taken = arrow.categories(column, known.values)
     n, m = measured.profile.present, len(taken.codes)
     measured.n = m
     _missing(measured, taken.missing, taken.rows, missing_time(taken.present, order), rules)
@@ -279,7 +279,7 @@ def _measure_categories(
             p_value=found.p_value,
         )
     )
-    fresh = arrow.unseen_values(column, list(known.values), NEW_VALUES) if strange and not known.rest_rows else []
+    fresh = arrow.unseen_values(column, known.values, NEW_VALUES) if strange and not known.rest_rows else []
     measured.tests.append(_unseen_test(known, n, m, strange, fresh, sizes, rules))
     _describe_categories(measured, known, before, now, strange, fresh)
 
@@ -324,7 +324,7 @@ def _describe_categories(
 
 
 def _measure_dates(measured: Measured, values: pa.ChunkedArray, order: Order, rules: Rules) -> None:
-    present = np.asarray(values.is_valid().to_numpy()) if values.null_count else None
+    present = arrow.valid(values) if values.null_count else None
     measured.n = len(values) - values.null_count
     _missing(measured, values.null_count, len(values), missing_time(present, order), rules)
     found, before = arrow.span(values), measured.profile.span

@@ -66,9 +66,9 @@ def _pooled_covariances(blocks: Array) -> Array:
 def _windowed(covariances: Array) -> float:
     """The sum up to Sokal's lag W, with what centring the blocks took off given back.
 
-    Centring a block of l rows lowers each autocorrelation by about tau / l, so the sum by (2 W + 1 - tau) / l of the true
-    time. That is given back in full where W is small against l, and less and less up to W = 0.4 l: from there on a
-    trend cannot be told from dependence, and is left out as a trend.
+    Centring a block of l rows lowers each autocorrelation by about tau / l, so the sum by (2 W + 1 - tau) / l of the
+    true time. That is given back in full where W is small against l, and less and less up to W = 0.4 l: from there
+    on a trend cannot be told from dependence, and is left out as a trend.
     """
     length = len(covariances)
     if not covariances[0] > 0:
