@@ -20,6 +20,15 @@ def ignored_line(name: str) -> str:
     return f"/{escaped}"
 
 
+def ignores_private(root: Path) -> bool:
+    """Whether .gitignore keeps mlo's private folder out of git, as `mlo init` has it do."""
+    try:
+        lines = (root / ".gitignore").read_bytes().split()
+    except FileNotFoundError:
+        return False
+    return not {b"/.mlo/", b"/.mlo", b".mlo/", b".mlo"}.isdisjoint(lines)
+
+
 def edit_ignored(root: Path, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
     """Put paths into mlo's block and take others out; whether the file changed. Raises ProjectError, MachineError."""
     path = root / ".gitignore"

@@ -14,7 +14,7 @@ from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, names
-from mlops_cli.core.data.ignore import edit_ignored
+from mlops_cli.core.data.ignore import edit_ignored, ignores_private
 from mlops_cli.core.errors import MloError, NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock, parse_lock
 from mlops_cli.core.store import fsck as fscking
@@ -159,6 +159,8 @@ def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
             )
         data = {path: item for path, item in lock.data.items() if path != old}
         rest = msgspec.structs.replace(lock, data=data)
+        if new == old or new.startswith(f"{old}/"):
+            raise UsageError(f"{old} cannot be moved into itself ({new})", hint="choose a path outside it")
         names.refuse_outputs(new, workspace.project)
         names.refuse_overlap(new, rest)
         owner = names.owner_of(new, data)
@@ -310,7 +312,8 @@ def _take_out(workspace: Workspace, data: dict[str, Entry], name: str) -> None:
 def _settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
     """The index first, mlo.lock last: whatever a crash leaves, the lock names nothing that is not there."""
     workspace.index.save()
-    edit_ignored(workspace.root, add=add, remove=remove)
+    private = [] if ignores_private(workspace.root) else [workspace.paths.private.name]
+    edit_ignored(workspace.root, add=[*add, *private], remove=remove)
     workspace.write_lock(lock)
 
 

@@ -43,7 +43,8 @@ def add_remote(
     """
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a name", hint="use letters, digits, . _ and -, as in origin")
-    url = _from_root(workspace.root, url, base or workspace.root)
+    if url.strip():
+        url = _from_root(workspace.root, url, base or workspace.root)
     with workspace.exclusive():
         known = workspace.project.remotes
         if name in known and workspace.project.remote(name).url != url and not force:

@@ -1,0 +1,114 @@
+"""`mlo remote`, `mlo push` and `mlo pull` from the command line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Mlo
+
+YAML = """\
+# My project.
+name: x   # the name
+
+params:
+    rate: 0.1     # indented by four, as I like it
+    layers: [1,2]
+"""
+
+
+@pytest.fixture
+def project(here: Path) -> Path:
+    (here / "mlo.yaml").write_text(YAML)
+    return here
+
+
+def test_add_writes_one_line_and_makes_the_folder(mlo: Mlo, project: Path) -> None:
+    mlo("remote", "add", "origin", "../far")
+    assert (project / "mlo.yaml").read_text() == YAML + "remotes:\n  origin: ../far\n"
+    assert (project.parent / "far").is_dir()
+    mlo("remote", "add", "backup", str(project.parent / "far2"))
+    text = (project / "mlo.yaml").read_text()
+    assert text == YAML + f"remotes:\n  backup: {project.parent}/far2\n  origin: ../far\n"
+    rows = mlo("remote", "list", "--json").json["remotes"]
+    assert [(row["name"], row["default"]) for row in rows] == [("backup", False), ("origin", True)]
+
+
+def test_a_relative_folder_is_meant_from_where_one_stands(
+    mlo: Mlo, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "sub").mkdir()
+    monkeypatch.chdir(project / "sub")
+    mlo("remote", "add", "origin", "../../far")
+    assert "origin: ../far\n" in (project / "mlo.yaml").read_text()
+    assert (project.parent / "far").is_dir()
+
+
+@pytest.mark.parametrize(
+    "tail", ["remotes: {backup: ../b}   # in braces\n", "remotes:   # mine\n\n  backup: ../b # second\n"]
+)
+def test_comments_and_values_stay_whatever_the_style(mlo: Mlo, project: Path, tail: str) -> None:
+    (project / "mlo.yaml").write_text(YAML + tail)
+    mlo("remote", "add", "origin", "../far")
+    text = (project / "mlo.yaml").read_text()
+    for comment in ("# My project.", "# the name", "# indented by four", *tail.partition("#")[1:2]):
+        assert comment in text
+    names = [row["name"] for row in mlo("remote", "list", "--json").json["remotes"]]
+    assert names == ["backup", "origin"]
+
+
+def test_a_name_is_not_taken_twice_without_force(mlo: Mlo, project: Path) -> None:
+    mlo("remote", "add", "origin", "../far")
+    mlo("remote", "add", "origin", "../far")
+    assert "--force" in mlo("remote", "add", "origin", "../other", exit_code=5).stderr
+    assert not (project.parent / "other").exists()
+    mlo("remote", "add", "origin", "../other", "--force")
+    assert "# the name" in (project / "mlo.yaml").read_text()
+    assert mlo("remote", "list", "--json").json["remotes"][0]["url"] == "../other"
+
+
+def test_bad_names_and_urls_change_nothing(mlo: Mlo, project: Path) -> None:
+    mlo("remote", "add", "bad name", "../far", exit_code=2)
+    mlo("remote", "add", "origin", "gopher://hole", exit_code=5)
+    mlo("remote", "add", "origin", "", exit_code=5)
+    assert (project / "mlo.yaml").read_text() == YAML
+
+
+def test_list_without_remotes_says_how_to_name_one(mlo: Mlo, project: Path) -> None:
+    assert "mlo remote add" in mlo("remote", "list").stdout
+    assert "mlo remote add" in mlo("data", "push", exit_code=5).stderr
+
+
+def test_check_tells_each_step(mlo: Mlo, project: Path) -> None:
+    mlo("remote", "add", "origin", "../far")
+    text = mlo("remote", "check").stdout
+    assert text.count(" ok") == 5
+    assert mlo("remote", "list").stdout.split()[:4] == ["name", "url", "trust", "default"]
+    shutil.rmtree(project.parent / "far")
+    answer = mlo("remote", "check", "origin", exit_code=8)
+    assert "there is no folder" in answer.stdout
+    assert "not tried" in answer.stdout
+    mlo("remote", "check", "nothing", exit_code=6)
+
+
+def test_a_remote_out_of_reach_is_exit_8(mlo: Mlo, project: Path) -> None:
+    (project / "mlo.yaml").write_text(f"{YAML}remotes: {{origin: ../unmounted}}\n")
+    (project / "data").mkdir()
+    mlo("data", "add", "data")
+    assert "unmounted" in mlo("data", "push", exit_code=8).stderr
+    assert "unmounted" in mlo("data", "pull", exit_code=8).stderr
+
+
+def test_a_shared_remote_wants_a_hash_that_stops_attackers(mlo: Mlo, project: Path) -> None:
+    remotes = "remotes: {origin: {url: ../far, trust: shared}}\n"
+    (project.parent / "far").mkdir()
+    (project / "data").mkdir()
+    (project / "data/a").write_bytes(b"1")
+    (project / "mlo.yaml").write_text(YAML + remotes)
+    mlo("data", "add", "data")
+    assert "blake3" in mlo("data", "push", exit_code=5).stderr
+    (project / "mlo.yaml").write_text(f"{YAML}hash: blake3\n{remotes}")
+    mlo("data", "add", "data")
+    mlo("data", "push")
+    assert "blake3:" in (project / "mlo.lock").read_text()
