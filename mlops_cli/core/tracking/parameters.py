@@ -29,9 +29,17 @@ class Params(dict[str, Any]):
         there = ", ".join(f"{self._prefix}{key}" for key in self) or "none at all"
         if self._stage is None:
             raise ParamMissing(
-                f"mlo.yaml has no parameter {full}; it has {there}", hint=f"add it to mlo.yaml: params: {{{full}: ...}}"
+                f"mlo.yaml has no parameter {full}; it has {there}", hint=f"add it to mlo.yaml: params: {_nested(full)}"
             )
         raise ParamMissing(
             f"stage {self._stage} does not declare the parameter {full}; it declares {there}",
             hint=f"add {full} to stages.{self._stage}.params in mlo.yaml, and its value to params",
         )
+
+
+def _nested(name: str) -> str:
+    """A dotted name as YAML writes it: `a.b` is `{a: {b: ...}}`."""
+    text = "..."
+    for part in reversed(name.split(".")):
+        text = f"{{{part}: {text}}}"
+    return text

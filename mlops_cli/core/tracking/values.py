@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -94,6 +95,8 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        value = value.value
     if value is None or isinstance(value, bool | int | float | str):
         return _scalar(value)
     if isinstance(value, Mapping):
