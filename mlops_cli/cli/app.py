@@ -10,9 +10,8 @@ import typer
 from mlops_cli import __version__
 from mlops_cli.cli.context import Session
 from mlops_cli.cli.lazy import Mlo
+from mlops_cli.cli.table import COMPLETE_VARIABLE
 from mlops_cli.core.errors import Exit, UsageError
-
-COMPLETE_VARIABLE = "_MLO_COMPLETE"
 
 
 def _version(value: bool) -> None:
@@ -42,6 +41,8 @@ def run(arguments: list[str], session: Session) -> int:
         raise KeyboardInterrupt from None
     except typer.TyperException as error:
         return _explain(error)
+    if code == Exit.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt; main() says so
+        raise KeyboardInterrupt
     sys.stdout.flush()
     return code if isinstance(code, int) else int(Exit.DONE)
 
