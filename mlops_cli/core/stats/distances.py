@@ -54,8 +54,9 @@ def wasserstein(upto: Counts, n: int, current: Array, edges: Array) -> float:
         raise ValueError(f"two samples are compared; these have {n} and {m} values")
     gap = np.abs(upto / n - np.searchsorted(current, edges, side="right") / m)
     inside = float(np.sum(gap[:-1] * np.diff(edges)))
-    above = float(np.maximum(current - edges[-1], 0.0).sum() / m)
-    return inside + above + float(np.maximum(edges[0] - current, 0.0).sum() / m)
+    over = current[np.searchsorted(current, edges[-1], side="right") :]
+    under = current[: np.searchsorted(current, edges[0], side="left")]
+    return inside + float((over - edges[-1]).sum() / m) + float((edges[0] - under).sum() / m)
 
 
 def _shares(reference: Array, current: Array) -> tuple[Array, Array]:
