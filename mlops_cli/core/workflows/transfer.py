@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,24 +12,25 @@ from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
 from mlops_cli.core.errors import IntegrityError, NotFound
-from mlops_cli.core.pipeline.results import ResultCache, decode_result, encode_result
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.checkout import name_some
 from mlops_cli.core.store.exchange import Transfer
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects, push_digests, push_objects
+from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data import CheckoutResult, checkout_paths
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.workspace import Workspace
 
 RUNS = "runs/"
+_RUN_KEY = re.compile(r"runs/[0-9a-f]{32}\.json")
 RESULTS = "results/"
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What a push sent to `remote`. `runs` and `models` count what was sent, and are 0 for data alone."""
+    """What a push sent to `remote`. `runs` are those it did not have, `models` the versions it now has all of."""
 
     remote: str
     url: str
@@ -51,7 +53,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """What a pull brought from `remote`, and what it changed in the work tree."""
+    """What a pull brought from `remote`, and what it changed in the work tree. Counts as in Sent."""
 
     remote: str
     url: str
@@ -104,40 +106,33 @@ def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
     known = set(there.list(RUNS))
     runs = [run for run in workspace.runs.list() if run.is_over and run_key(run.id) not in known]
     versions = _versions(workspace)
-    entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
-    singles = {run.diff for run in runs if run.diff}
-    for version in versions:
-        entries |= _version_entries(version)
-        singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
+    entries, singles = _belongings(runs, versions)
     # What older runs made may be gone from this cache by now; a run without its bytes is still worth having.
-    transfer = push_objects(workspace.store, there, _present(workspace, entries), progress=workspace.progress)
+    present = _present(workspace, entries)
+    transfer = push_objects(workspace.store, there, present, progress=workspace.progress)
     here = singles - workspace.store.missing(singles)
     transfer = transfer + push_digests(workspace.store, there, here, progress=workspace.progress)
     for run in runs:
         there.put(run_key(run.id), workspace.runs.manifest(run.id))
-    _push_results(workspace, there)
     there.settle()
-    return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=len(versions))
+    whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
+    return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=whole)
 
 
 def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool = False) -> Brought:
     """Bring data, runs and registered models, and check the data out."""
+    brought = pull_data(workspace, remote=remote, force=force)
     there = opened(workspace, remote)
-    data = pull_objects(workspace.store, there, _entries(workspace, ()), progress=workspace.progress)
     runs = _pull_runs(workspace, there)
-    _pull_results(workspace, there)
     versions = _versions(workspace)
-    entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
-    singles = {run.diff for run in runs if run.diff}
-    for version in versions:
-        entries |= _version_entries(version)
-        singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
+    entries, singles = _belongings(runs, versions)
     models = pull_objects(workspace.store, there, entries, progress=workspace.progress)
     models = models + pull_digests(workspace.store, there, singles, progress=workspace.progress)
     # A run may name bytes its machine never kept; only damaged ones are an error.
-    transfer = data + msgspec.structs.replace(models, missing=[])
-    checkout = _check_out(workspace, (), force)
-    return Brought(there.name, there.url, transfer, checkout, len(runs), len(versions))
+    transfer = brought.transfer + msgspec.structs.replace(models, missing=[])
+    present = _present(workspace, entries)
+    whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
+    return msgspec.structs.replace(brought, transfer=transfer, runs=len(runs), models=whole)
 
 
 def run_key(run_id: str) -> str:
@@ -146,27 +141,28 @@ def run_key(run_id: str) -> str:
 
 def _pull_runs(workspace: Workspace, remote: Remote) -> list[Run]:
     known = {run_key(run.id) for run in workspace.runs.list()}
-    return [workspace.runs.add_manifest(remote.get(key)) for key in remote.list(RUNS) if key not in known]
+    found = []
+    for key in remote.list(RUNS):
+        if key in known or not _RUN_KEY.fullmatch(key):
+            continue
+        try:
+            found.append(workspace.runs.add_manifest(remote.get(key)))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{key} on remote {remote.name} ({remote.url}) is damaged: {error.message}",
+                hint="delete it there, then push it again from the machine that made the run",
+            ) from None
+    return found
 
 
-def _push_results(workspace: Workspace, remote: Remote) -> None:
-    """Send what the stages in mlo.lock logged, so that a clone need not run them to have their metrics."""
-    cache = ResultCache(workspace.paths.cache)
-    known = set(remote.list(RESULTS))
-    for stage in workspace.read_lock().stages.values():
-        result = cache.get(stage.key) if RESULTS + stage.key not in known else None
-        if result is not None and result.outs == stage.outs:
-            remote.put(RESULTS + stage.key, encode_result(result))
-
-
-def _pull_results(workspace: Workspace, remote: Remote) -> None:
-    cache = ResultCache(workspace.paths.cache)
-    there = set(remote.list(RESULTS))
-    for stage in workspace.read_lock().stages.values():
-        if RESULTS + stage.key in there and cache.get(stage.key) is None:
-            result = decode_result(remote.get(RESULTS + stage.key), stage.key)
-            if result is not None and result.outs == stage.outs:
-                cache.put(result)
+def _belongings(runs: Sequence[Run], versions: Sequence[Version]) -> tuple[dict[str, Entry], set[str]]:
+    """What runs and versions own: entries by a name for people, and the digests of single objects."""
+    entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
+    singles = {run.diff for run in runs if run.diff}
+    for version in versions:
+        entries |= _version_entries(version)
+        singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
+    return entries, singles
 
 
 def _entries(workspace: Workspace, paths: Sequence[Path]) -> dict[str, Entry]:
@@ -209,8 +205,6 @@ def _version_entries(version: Version) -> dict[str, Entry]:
 
 
 def _present(workspace: Workspace, entries: dict[str, Entry]) -> dict[str, Entry]:
-    from mlops_cli.core.store.tree import closure
-
     found = {}
     for name, entry in entries.items():
         try:
