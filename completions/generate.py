@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.completion import get_completion_script
 
-from mlops_cli.cli.app import COMPLETE_VARIABLE
+from mlops_cli.cli.table import COMPLETE_VARIABLE
 
 FILES = {"bash": "mlo.bash", "zsh": "_mlo", "fish": "mlo.fish"}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from mlops_cli.cli.output import Output
-from mlops_cli.cli.table import help_text
+from mlops_cli.cli.table import COMPLETE_VARIABLE, help_text
 from mlops_cli.core.errors import Exit, MloError
 
 SIGPIPE = 13
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments in ([], ["--help"]):  # answered from the table, without a parser
+    if arguments in ([], ["--help"]) and COMPLETE_VARIABLE not in os.environ:  # the table answers, without a parser
         print(help_text(), file=sys.stdout if arguments else sys.stderr)
         return int(Exit.DONE if arguments else Exit.USAGE)
     import shlex

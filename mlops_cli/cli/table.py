@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+COMPLETE_VARIABLE = "_MLO_COMPLETE"  # set by a shell that asks what could come next; see completions/
+
 START, DATA, PIPELINE, EXPERIMENTS = "Start", "Data", "Pipeline", "Experiments"
 MODELS, SERVING, MONITORING = "Models", "Serving", "Monitoring"
 

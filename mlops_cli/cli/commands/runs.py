@@ -55,7 +55,7 @@ def show(
 @app.command()
 def compare(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more; latest is one.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more; latest is one.")],
     everything: bool = typer.Option(False, "--all", help="Show also what is the same."),
 ) -> None:
     """Put runs side by side: parameters, metrics, data, code and packages that differ.

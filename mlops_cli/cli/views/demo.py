@@ -79,7 +79,7 @@ def _show_next(result: DemoResult, output: Output) -> None:
     for command, remark in (
         (f"cd {shlex.quote(shown)}", ""),
         ("mlo status", "where things stand"),
-        ("mlo runs compare", "the two runs side by side"),
+        (f"mlo runs compare {' '.join(version.run[:8] for version in result.versions)}", "the two runs side by side"),
         ("mlo run -P learning_rate=0.05", "another value, without touching mlo.lock"),
         ("mlo why train", "why a stage would run"),
         ("mlo serve flights@production", "and open http://127.0.0.1:8080/docs"),
