@@ -60,7 +60,8 @@ class Ingestion:
             count += self._folder(folder)
         for run in self._running():
             if run.id not in seen and self._is_gone(run.pid, run.host, run.born):
-                self._end(run.id, "killed", run.start)
+                with self._database.transaction():
+                    self._close(run.id, "killed", run.start)
         return count
 
     def _running(self) -> list[Run]:
@@ -73,7 +74,7 @@ class Ingestion:
         if run is not None and run.is_over:
             self._remove(folder)
             return 0
-        files = [path for place in (folder, *_subfolders(folder)) for path in spool_files(place)]
+        files = [path for place in _stages(folder) for path in spool_files(place)]
         # Ask who lives before reading: what they wrote until they died is then certainly read.
         living = {path for path in files if self._is_written(path)}
         run_gone = run is not None and self._is_gone(run.pid, run.host, run.born)
@@ -93,26 +94,24 @@ class Ingestion:
         if all(part.read.end == part.start for part in parts) and not (run_gone and not living):
             return 0
         logged = [gather(part.read.records, part.path.parent, self._store) for part in parts]
-        count = self._commit(run, parts, logged)
-        end = next((record for record in records if isinstance(record, End)), None)
-        if end is not None:
-            self._end(run.id, end.status, end.time)
-        elif run_gone and not living:
-            self._end(run.id, "killed", run.start)
-        else:
-            return count
-        self._remove(folder)
+        count, is_over = self._commit(run, parts, logged, is_gone=run_gone and not living)
+        if is_over:
+            self._remove(folder)
         return count
 
-    def _commit(self, run: Run, parts: list[_Part], logged: list[Logged]) -> int:
-        """Put what was read and how far it was read into the database, together. Returns the number of records."""
+    def _commit(self, run: Run, parts: list[_Part], logged: list[Logged], *, is_gone: bool) -> tuple[int, bool]:
+        """Put what was read, how far it was read and whether that ends the run into the database, together.
+
+        Returns the number of records, and whether the run is over.
+        """
         count = damaged = 0
         with self._database.transaction():
             current = self._find(run.id)
             if current is not None and current.is_over:
-                return 0
+                return 0, True
             number = self._tables.insert(run) if current is None else self._tables.running(run.id)
             offsets = self._offsets(run.id)
+            end: End | None = None
             for part, found in zip(parts, logged, strict=True):
                 if offsets.get(part.name, 0) != part.start or part.read.end == part.start:
                     continue  # another process read it meanwhile, or there was nothing new
@@ -124,28 +123,31 @@ class Ingestion:
                 )
                 count += sum(not isinstance(record, Writer) for record in part.read.records)
                 damaged += part.read.damaged
+                end = next((record for record in part.read.records if isinstance(record, End)), end)
             if damaged:
                 self._tables.put(number, Logged(tags={"mlo.damaged": str(damaged)}))
+            # In the same transaction: a kill between reading an end and acting on it would lose the end.
+            if end is not None:
+                self._close(run.id, end.status, end.time)
+            elif is_gone:
+                self._close(run.id, "killed", run.start)
         if damaged:
-            self._note(
-                f"{damaged} damaged stretches in what run {run.short} logged were left out; the rest was kept"
-                if damaged > 1
-                else f"a damaged stretch in what run {run.short} logged was left out; the rest was kept"
-            )
-        return count
+            what = "a damaged stretch" if damaged == 1 else f"{damaged} damaged stretches"
+            verb = "was" if damaged == 1 else "were"
+            self._note(f"{what} in what run {run.short} logged {verb} left out; the rest was kept")
+        return count, end is not None or is_gone
 
-    def _end(self, run_id: str, status: Status, time: str) -> None:
-        """End a run that still runs, no earlier than its last metric."""
-        with self._database.transaction():
-            run = self._find(run_id)
-            if run is None or run.is_over:
-                return
-            number = self._tables.running(run_id)
-            rows = self._database.rows("SELECT max(ts) FROM metric_latest WHERE run = ?", (number,))
-            if rows[0][0]:
-                time = max(time, format_time(datetime.fromtimestamp(rows[0][0] / 1000, UTC)))
-            self._tables.replace(number, msgspec.structs.replace(run, status=status, end=time))
-            self._database.execute("DELETE FROM spool WHERE run = ?", (number,))
+    def _close(self, run_id: str, status: Status, time: str) -> None:
+        """Within a transaction: end a run that still runs, no earlier than its last metric."""
+        run = self._find(run_id)
+        if run is None or run.is_over:
+            return
+        number = self._tables.running(run_id)
+        rows = self._database.rows("SELECT max(ts) FROM metric_latest WHERE run = ?", (number,))
+        if rows[0][0]:
+            time = max(time, format_time(datetime.fromtimestamp(rows[0][0] / 1000, UTC)))
+        self._tables.replace(number, msgspec.structs.replace(run, status=status, end=time))
+        self._tables.forget_spool(number)
 
     def _find(self, run_id: str) -> Run | None:
         return self._tables.find(run_id)
@@ -160,7 +162,7 @@ class Ingestion:
         """The run a script opened, with the patch it found kept in the store."""
         run = begin.run
         if begin.diff and self._store is not None:
-            for place in (folder, *_subfolders(folder)):
+            for place in _stages(folder):
                 patch = safe_join(place / FILES, begin.diff)
                 if patch.is_file():
                     return msgspec.structs.replace(run, diff=str(self._store.put_file(patch)))
@@ -183,9 +185,10 @@ class Ingestion:
             shutil.rmtree(folder)
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def _stages(folder: Path) -> list[Path]:
+    """The folders of a run's spool: one for each stage, or `script`."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(path for path in folder.iterdir() if path.is_dir() and path.name != FILES)
+        return sorted(path for path in folder.iterdir() if path.is_dir())
     return []
 
 

@@ -23,6 +23,7 @@ from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
 from mlops_cli.core.errors import MachineError, ProjectError, UsageError
 from mlops_cli.core.store.index import Index
+from mlops_cli.core.store.protocol import ChangedWhileRead
 from mlops_cli.core.store.snapshot import observe, record
 from mlops_cli.core.tracking import frames
 from mlops_cli.core.tracking.processes import born
@@ -227,5 +228,5 @@ def _entry(path: Path, store: LocalStore | None) -> Entry | None:
     index = Index(path.with_name(".index"))  # never saved: a copy is looked at once
     try:
         return record(store, index, path) if store is not None else observe(index, path, "xxh128")
-    except FileNotFoundError:
+    except (FileNotFoundError, ChangedWhileRead):  # another process was first: it read the spool and removed it
         return None

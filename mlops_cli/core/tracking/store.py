@@ -68,6 +68,7 @@ class RunStore:
             kept = {"host": before.host, "pid": before.pid, "born": before.born, "model": run.model or before.model}
             run = msgspec.structs.replace(run, **kept)
             self._tables.replace(number, run)
+            self._tables.forget_spool(number)
         return self.get(run.id)
 
     # -- reading -------------------------------------------------------------------------------------------

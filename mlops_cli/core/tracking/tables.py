@@ -84,6 +84,10 @@ class RunTables:
         if logged.model is not None:
             self._database.execute("UPDATE run SET model = ? WHERE number = ?", (_encoder.encode(logged.model), number))
 
+    def forget_spool(self, number: int) -> None:
+        """Drop how far the spools of a run were read: it is over, and nothing more is read of them."""
+        self._database.execute("DELETE FROM spool WHERE run = ?", (number,))
+
     def number(self, run_id: str) -> int | None:
         """The row of the run with exactly this id."""
         rows = self._database.rows("SELECT number FROM run WHERE id = ?", (run_id,))
