@@ -7,7 +7,7 @@ import pytest
 from scipy import signal, stats
 from scipy.spatial import distance
 
-from mlops_cli.core.stats.dependence import autocorrelation_time, score_series
+from mlops_cli.core.stats.dependence import autocorrelation_time, score_series, spells
 from mlops_cli.core.stats.detectable import detectable_distance, detectable_variation
 from mlops_cli.core.stats.distances import jensen_shannon, psi, total_variation, wasserstein
 
@@ -95,3 +95,14 @@ def test_a_detectable_variation_grows_with_cells_and_shrinks_with_rows() -> None
     assert detectable_variation(1e-3, 1000, 500, 3) < detectable_variation(1e-3, 1000, 500, 30)
     assert detectable_variation(1e-3, 1000, 5000, 3) < detectable_variation(1e-3, 1000, 500, 3)
     assert detectable_variation(1e-3, 1000, 500, 1) == np.inf
+
+
+def test_a_cold_front_is_one_event_and_scattered_rows_are_many() -> None:
+    rows = np.zeros(1000, bool)
+    rows[100:140] = True
+    assert spells(rows, 20.0) == 1
+    assert spells(rows, 4.0) == 2
+    rows[500] = True
+    assert spells(rows, 20.0) == 2
+    assert spells(rows, 1.0) == 41
+    assert spells(np.zeros(10, bool), 3.0) == 0

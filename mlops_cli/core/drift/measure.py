@@ -16,7 +16,7 @@ from mlops_cli.core.drift.summary import POOLED_VALUES, Categorical, Numeric, Ta
 from mlops_cli.core.stats import distances
 from mlops_cli.core.stats.atoms import atom_p_value
 from mlops_cli.core.stats.contingency import chi_square
-from mlops_cli.core.stats.dependence import autocorrelation_time, score_series
+from mlops_cli.core.stats.dependence import autocorrelation_time, score_series, spells
 from mlops_cli.core.stats.detectable import detectable_distance, detectable_variation
 from mlops_cli.core.stats.proportions import effective_fisher
 from mlops_cli.core.stats.ranks import beyond_p_value
@@ -133,20 +133,23 @@ def _measure_numbers(
         )
     )
     measured.tests += [
-        _tail_test(known, n, ordered, sizes, rules),
+        _tail_test(known, n, ordered, series, sizes, rules),
         _atom_test(edges, below, upto, n, ordered, sizes, rules),
     ]
     _describe_numbers(measured, known, edges, upto, ordered)
 
 
-def _tail_test(known: Numeric, n: int, ordered: Array, sizes: Sizes, rules: Rules) -> Test:
+def _tail_test(known: Numeric, n: int, ordered: Array, series: Array | None, sizes: Sizes, rules: Rules) -> Test:
     tails, m = known.tails, len(ordered)
     assert tails is not None  # noqa: S101 - a column with values has tails
     below = int(np.searchsorted(ordered, tails.low, side="left"))
     above = m - int(np.searchsorted(ordered, tails.high, side="right"))
     beyond, k = below + above, min(2 * tails.k, n)
     expected = k / (n + 1)
-    p = beyond_p_value(math.floor(beyond / sizes.time_m), math.floor(sizes.m), k / sizes.time_n, n / sizes.time_n)
+    events = math.floor(beyond / sizes.time_m)
+    if series is not None:
+        events = min(events, spells((series < tails.low) | (series > tails.high), sizes.time_m))
+    p = beyond_p_value(events, math.floor(sizes.m), k / sizes.time_n, n / sizes.time_n)
     return Test(
         part="tails",
         method="ranks",

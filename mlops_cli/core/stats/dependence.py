@@ -97,3 +97,20 @@ def score_series(values: Array, ordered: Array) -> Array:
         return np.asarray(np.clip(values, low, high))
     median = ordered[n // 2]
     return np.asarray(np.subtract(values > median, values < median, dtype=float))
+
+
+def spells(happened: NDArray[np.bool_], time: float) -> int:
+    """How many separate events a rare thing was: rows (n,) in time order in which it happened, gathered in spells.
+
+    Extremes come in spells that outlast the autocorrelation time: one cold front is one event, not as many as its
+    rows are worth on average. Rows less than `time` rows apart belong to one spell; a spell counts once, and once more
+    for each 5 times in its length. With time 1 every row is its own event.
+    Source: Leadbetter, Lindgren, Rootzen, Extremes (1983), ch. 3 (runs); Ferro, Segers, JRSS B 65 (2003) 545.
+    """
+    places = np.flatnonzero(happened)
+    if len(places) == 0:
+        return 0
+    begins = np.concatenate(([True], np.diff(places) >= time))
+    first = places[begins]
+    last = places[np.append(np.flatnonzero(begins)[1:] - 1, len(places) - 1)]
+    return int(np.sum(1 + (last - first) // (SOKAL * time)))
