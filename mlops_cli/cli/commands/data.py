@@ -26,7 +26,7 @@ def add(
     paths: Paths,
     force: Annotated[bool, typer.Option("--force", help="Read every file again, even if it looks unchanged.")] = False,
 ) -> None:
-    """Keep files and folders in the cache, and record them in mlo.lock.
+    """Keep files and folders in the cache and in mlo.lock.
 
     The files stay where they are; mlo.lock goes into git, the data does not. A path inside a folder that was added
     before updates that folder's entry by this path alone.
@@ -50,7 +50,7 @@ def rm(
     delete: Annotated[bool, typer.Option("--delete", help="Delete the files as well.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete bytes that are in no cache, too.")] = False,
 ) -> None:
-    """Stop versioning paths: out of mlo.lock and .gitignore; the files stay.
+    """Take paths out of mlo.lock; the files stay.
 
     \b
     Examples:
@@ -115,7 +115,9 @@ def diff(
         str | None, typer.Argument(metavar="[REV]", help="Another; the work tree if left out.", show_default=False)
     ] = None,
 ) -> None:
-    """Say how data differs between two revisions, or a revision and the work tree.
+    """Say how data differs between two states.
+
+    A revision and the work tree, or two revisions.
 
     \b
     Examples:
@@ -199,10 +201,10 @@ def pull(
 
 @app.command()
 def fsck(ctx: typer.Context) -> None:
-    """Verify every cached object, and that all of mlo.lock is there.
+    """Verify the cache, and that mlo.lock is all there.
 
-    Damaged objects are set aside in the cache's quarantine folder, so that a pull can bring good ones. Exit 7 if
-    anything is wrong.
+    Every object is read through. Damaged objects are set aside in the cache's quarantine folder, so that a pull can
+    bring good ones. Exit 7 if anything is wrong.
 
     \b
     Examples:

@@ -18,7 +18,9 @@ def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="A folder, or s3:// gs:// abfs:// sftp://")],
     force: Annotated[bool, typer.Option("--force", help="Replace a remote of that name.")] = False,
 ) -> None:
-    """Write a remote into mlo.yaml, keeping its comments; make its folder.
+    """Write a remote into mlo.yaml, keeping its comments.
+
+    If it is a folder, it is made.
 
     \b
     Examples:
@@ -52,9 +54,9 @@ def check(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="origin, or the only one.")] = None,
 ) -> None:
-    """Try a remote: reach, list, write, read back, delete, create if absent.
+    """Try whether a remote can do what mlo needs.
 
-    Exit 8 if a step fails.
+    One after the other: reach, list, write, read back, delete, create if absent (which a registry needs). Exit 8 if a step fails.
 
     \b
     Examples:

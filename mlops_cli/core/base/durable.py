@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 FEW = 32  # up to here one fsync a file is faster than flushing the whole file system
@@ -27,17 +27,18 @@ def fsync_folder(path: str) -> None:
         os.close(handle)
 
 
-def sync_files(paths: Sequence[str], folder: Path) -> None:
-    """Make the bytes of files below `folder` durable: one fsync each if they are few, else one syncfs."""
-    if len(paths) <= FEW or not _sync_filesystem(folder):
+def sync_files(paths: Collection[str], below: Path) -> None:
+    """Make the bytes of files below a folder durable: one fsync each if they are few, else one syncfs."""
+    if len(paths) <= FEW or not _sync_filesystem(below):
         for path in paths:
             fsync_file(path)
 
 
-def sync_folders(folders: Collection[str]) -> None:
-    """Make names durable. After the first, the journal has been written and the others cost next to nothing."""
-    for folder in sorted(folders):
-        fsync_folder(folder)
+def sync_folders(folders: Collection[str], below: Path) -> None:
+    """Make the names in folders below a folder durable, likewise."""
+    if len(folders) <= FEW or not _sync_filesystem(below):
+        for path in folders:
+            fsync_folder(path)
 
 
 def sync_tree(folder: Path) -> None:

@@ -352,14 +352,14 @@ class LocalStore:
         """Bytes first, then names, then the folders that hold the names: a crash leaves no name without its bytes."""
         group = self._group or {}
         with machine_errors(f"cannot write to the cache {self.cache}"):
-            durable.sync_files(list(group.values()), self.cache)
+            durable.sync_files(group.values(), self.cache)
             folders = set()
             for digest, temporary in list(group.items()):
                 path = self._ready(digest)
                 os.rename(temporary, path)
                 del group[digest]
                 folders.add(os.path.dirname(path))
-            durable.sync_folders(folders)
+            durable.sync_folders(folders, self.cache)
         self._group_bytes = 0
 
     def _ready(self, digest: str) -> str:

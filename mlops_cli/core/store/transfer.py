@@ -60,13 +60,15 @@ def push_objects(
     todo = {digest for digest, size in wanted.items() if there.get(digest) != size}
     absent = store.missing(todo) - there.keys()
     broken = _push_level(store, remote, [d for d in _contents(parts) if d in todo - absent], progress)
-    remote.settle()
+    if todo:
+        remote.settle()
     bad = absent | broken
     good = [part for part in parts if not bad & (part.contents.keys() | part.trees.keys())]
     for depth in sorted({depth for part in good for depth in part.trees.values()}, reverse=True):
         level = [digest for part in good for digest, at in part.trees.items() if at == depth and digest in todo]
         broken |= _push_level(store, remote, list(dict.fromkeys(level)), progress)
-    remote.settle()
+    if todo:
+        remote.settle()
     sent = (todo - absent - broken) - {d for p in parts if p not in good for d in p.trees}
     return Transfer(
         len(sent),
