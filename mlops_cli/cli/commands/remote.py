@@ -56,7 +56,8 @@ def check(
 ) -> None:
     """Try whether a remote can do what mlo needs.
 
-    One after the other: reach, list, write, read back, delete, create if absent (which a registry needs). Exit 8 if a step fails.
+    One after the other: reach, list, write, read back, delete, create if absent (which a registry needs). Exit 8 if
+    a step fails.
 
     \b
     Examples:
