@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,7 +12,7 @@ from mlops_cli.cli.lazy import make_app
 
 app = make_app("Compare what the model sees with what it was trained on.")
 
-_REF = typer.Argument("", metavar="[REF]", help="flights@3, flights@production; by default the one in production.")
+_REF = typer.Argument("", metavar="REF", help="flights@3, flights@production; by default the one in production.")
 _CURRENT = typer.Option(None, "--current", metavar="FILE", help="Check the rows of a Parquet or CSV file instead.")
 _WINDOW = typer.Option("", "--window", metavar="24h", help="How long the window is; drift.window by default.")
 _SINCE = typer.Option("", "--since", metavar="TIME", help="Where the window begins, as in 2013-04-01.")
@@ -49,9 +50,8 @@ def check(
     from mlops_cli.core.workflows.drift import check_drift
 
     here = open_context(ctx)
-    answer = check_drift(
-        here.workspace, ref or None, current=current, window=window, since=since, until=until, html=html, force=force
-    )
+    files: dict[str, Any] = {"current": current and here.folder / current, "html": html and here.folder / html}
+    answer = check_drift(here.workspace, ref or None, window=window, since=since, until=until, force=force, **files)
     here.output.show(answer, show_drift)
     raise typer.Exit(answer.exit_code)
 
@@ -79,7 +79,10 @@ def report(
     from mlops_cli.core.workflows.drift import report_drift
 
     here = open_context(ctx)
-    made = report_drift(
-        here.workspace, ref or None, out, current=current, window=window, since=since, until=until, force=force
-    )
-    here.output.show(made, show_report)
+    asked: dict[str, Any] = {
+        "current": current and here.folder / current,
+        "window": window,
+        "since": since,
+        "until": until,
+    }
+    here.output.show(report_drift(here.workspace, ref or None, here.folder / out, force=force, **asked), show_report)

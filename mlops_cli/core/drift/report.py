@@ -80,9 +80,9 @@ def title_of(column: ColumnResult) -> str:
 def headline(answer: DriftAnswer) -> str:
     """The verdict in one line."""
     if answer.verdict == "drift":
-        decisive = [title_of(column) for column in (*answer.answers, *answer.columns) if column.status == "drift"]
-        others = f" and {len(decisive) - 3} more" if len(decisive) > 3 else ""
-        return f"drift: {', '.join(decisive[:3])}{others}"
+        alarmed = [title_of(column) for column in (*answer.answers, *answer.columns) if column.alarm]
+        others = f" and {len(alarmed) - 4} more" if len(alarmed) > 4 else ""
+        return f"drift: {', '.join(alarmed[:4])}{others}"
     if answer.verdict == "quiet":
         return "quiet: nothing of importance has drifted"
     return "too little data: neither the predictions nor any important column can be decided"
@@ -94,7 +94,7 @@ def explanation(answer: DriftAnswer) -> str:
     warned = [title_of(column) for column in answer.columns if column.status == "warning"]
     text = f"{rows}; the chance of any false alarm is at most {answer.rules.alpha:.2g}."
     if warned:
-        text += f" Drifted, but of no importance to the model: {', '.join(warned[:5])}."
+        text += f" Changed, but of no importance to the model: {', '.join(warned[:5])}."
     return text
 
 
@@ -148,12 +148,14 @@ def remark(column: ColumnResult) -> str:
     """The most telling detail of a column, in a few words."""
     if column.note:
         return column.note
-    telling = [test for test in column.tests if test.alarm and test.detail]
-    if telling:
-        return max(telling, key=lambda test: test.effect).detail
+    leading = column.leading
+    means = ""
     if column.mean is not None and column.mean_reference is not None and column.alarm:
-        return f"mean {number(column.mean_reference)} before, {number(column.mean)} now"
-    return ""
+        means = f"mean {number(column.mean_reference)} before, {number(column.mean)} now"
+    if leading is not None and leading.part == "distribution" and means:
+        return means
+    telling = [test for test in column.tests if test.alarm and test.detail]
+    return max(telling, key=lambda test: test.effect).detail if telling else means
 
 
 def _shown(answer: DriftAnswer) -> list[ColumnResult]:
@@ -211,9 +213,9 @@ def _new_values(answer: DriftAnswer) -> list[Block]:
         for test in column.tests:
             if test.part == "missing" and test.alarm:
                 lines.append(f"{name} is {test.detail}")
-            if test.part in ("atom", "tails") and test.alarm:
-                lines.append(f"{name}: {test.detail}")
-            if test.part == "schema":
+            if test.part == "tails" and test.alarm:
+                lines.append(f"{name}: {test.detail}, where the reference has its outermost 0.1%")
+            if test.part == "schema" or (test.part == "atom" and test.alarm):
                 lines.append(f"{name}: {test.detail}")
     if not lines:
         return []

@@ -45,23 +45,25 @@ class Window:
         return cls(table.schema, table.num_rows, table.column)
 
     @classmethod
-    def of_file(cls, path: Path, *, texts: tuple[str, ...] = ()) -> Window:
+    def of_file(cls, path: Path, *, texts: tuple[str, ...] = (), name: str = "") -> Window:
         """A Parquet file, of which only the columns asked for are read, or a CSV file with `texts` as text.
 
-        Raises NotFound, or ProjectError for a file that is neither.
+        `name` is what errors call it. Raises NotFound, or ProjectError for a file that is neither.
         """
         import pyarrow as pa
         from pyarrow import parquet
 
         if not path.is_file():
-            raise NotFound(f"there is no file {path}", hint="give a Parquet or a CSV file of rows")
+            raise NotFound(f"there is no file {name or path}", hint="give a Parquet or a CSV file of rows")
         try:
             if path.suffix.lower() == ".csv":
                 return cls.of_table(_read_csv(path, texts))
             file = parquet.ParquetFile(path)
             return cls(file.schema_arrow, file.metadata.num_rows, lambda name: file.read(columns=[name]).column(name))
         except (pa.ArrowException, OSError) as error:
-            raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
+            raise ProjectError(
+                f"{name or path} does not read as rows: {error}", hint="give a Parquet or a CSV file"
+            ) from None
 
 
 def _read_csv(path: Path, texts: tuple[str, ...]) -> pa.Table:

@@ -120,7 +120,7 @@ def check_drift(
     ProjectError, RemoteError.
     """
     if html is not None and html.exists() and not force:
-        raise WouldOverwrite(f"{html} exists", hint="name another file, or replace it with --force")
+        raise WouldOverwrite(f"{_shown(workspace, html)} exists", hint="name another file, or replace it with --force")
     asked = _Asked.of(workspace, ref, window or None)
     ends = _time(since), _time(until)
     answer = _of_file(asked, current, *ends) if current is not None else _of_log(asked, *ends, record=record)
@@ -137,8 +137,9 @@ def _of_file(asked: _Asked, path: Path, since: datetime | None, until: datetime 
     rows, bounds = _file_rows(asked, path, since, until)
     if rows.rows == 0:
         when = f" between {bounds.start} and {bounds.end}" if bounds else ""
-        raise TooLittleData(f"{path} holds no rows to check{when}", hint="give a file with rows of the window")
-    return _answer(asked, check(asked.profile, rows, rules=asked.rules), str(path), bounds)
+        name = _shown(asked.workspace, path)
+        raise TooLittleData(f"{name} holds no rows to check{when}", hint="give a file with rows of the window")
+    return _answer(asked, check(asked.profile, rows, rules=asked.rules), _shown(asked.workspace, path), bounds)
 
 
 def _of_log(asked: _Asked, since: datetime | None, until: datetime | None, *, record: bool) -> DriftAnswer:
@@ -227,8 +228,7 @@ class _Log(msgspec.Struct, frozen=True):
                 hint="set serve: {log: true} in mlo.yaml, or give rows with --current FILE",
             )
         if isinstance(source, Path):
-            inside = source.is_relative_to(workspace.root)
-            return cls(source, source.relative_to(workspace.root).as_posix() if inside else str(source))
+            return cls(source, _shown(workspace, source))
         return cls(source, f"remote {source.name} ({source.url})")
 
     def read(self, asked: _Asked, period: Period) -> pa.Table | None:
@@ -282,13 +282,13 @@ def _file_rows(
     asked: _Asked, path: Path, since: datetime | None, until: datetime | None
 ) -> tuple[Window, Bounds | None]:
     texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
-    rows = Window.of_file(path, texts=texts)
+    rows = Window.of_file(path, texts=texts, name=_shown(asked.workspace, path))
     if since is None and until is None:
         return rows, None
     time = asked.workspace.project.model.time if asked.workspace.project.model else None
     if time is None or time not in rows:
         raise UsageError(
-            f"--since and --until choose rows of {path} by their own time, and "
+            f"--since and --until choose rows of {_shown(asked.workspace, path)} by their own time, and "
             + (f"it has no column {time}" if time else "model.time is not set in mlo.yaml"),
             hint="leave them out to check the whole file",
         )
@@ -390,7 +390,12 @@ class DriftReport(msgspec.Struct, frozen=True):
 
 def report_drift(workspace: Workspace, ref: str | None, out: Path, **asked: Any) -> DriftReport:
     """Check as `check_drift`, which takes the other arguments, write the report to `out`, and record nothing."""
-    return DriftReport(str(out), check_drift(workspace, ref, html=out, record=False, **asked))
+    return DriftReport(_shown(workspace, out), check_drift(workspace, ref, html=out, record=False, **asked))
+
+
+def _shown(workspace: Workspace, path: Path) -> str:
+    """A path for people: relative to the project where it lies inside."""
+    return path.relative_to(workspace.root).as_posix() if path.is_relative_to(workspace.root) else str(path)
 
 
 def _write_report(out: Path, answer: DriftAnswer) -> None:
