@@ -142,6 +142,31 @@ def test_errors_of_a_backend_name_the_remote_and_its_endpoint(tmp_path: Path) ->
     assert "AWS_PROFILE" in str(caught.value.hint)
 
 
+def test_a_bucket_that_is_not_there_is_never_empty(tmp_path: Path) -> None:
+    """fsspec lists an absent bucket as an empty one; its memory file system does so too."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    system = MemoryFileSystem(skip_instance_cache=True)
+    name = f"bucket-{tmp_path.name}"
+    remote = FilesystemRemote("origin", f"s3://{name}/deep", system, f"{name}/deep", protocol="s3")
+    for ask in (lambda: list(remote.list("runs/")), lambda: remote.get("key"), lambda: remote.exists("key")):
+        with pytest.raises(RemoteError, match=f"no bucket {name}"):
+            ask()
+    system.makedirs(f"/{name}")
+    assert list(remote.list("runs/")) == []
+    assert not remote.exists("key")
+
+
+def test_an_endpoint_that_does_not_answer_has_no_keys_to_deny(tmp_path: Path) -> None:
+    class Down:
+        def info(self, path: str) -> None:
+            raise ConnectionError(f"no route for {path}")
+
+    remote = FilesystemRemote("origin", "s3://bucket", Down(), "bucket", protocol="s3")
+    with pytest.raises(RemoteError, match="no route"):
+        remote.exists("key")
+
+
 def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "far").write_text("not a folder")
     remote = open_url("far", root=tmp_path, name="origin")

@@ -22,6 +22,9 @@ from mlops_cli.core.remotes.remote import Unsupported, checked_key
 
 # Backends whose put is one request that replaces the value as a whole or not at all.
 ATOMIC_PUT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
+# Backends whose put can be told to fail if the key exists (S3: `If-None-Match: *`).
+CONDITIONAL_PUT = frozenset({"s3", "s3a"})
+_CONFLICT_TRIES = 5
 _HINTS = {
     "s3": "check AWS_PROFILE or AWS_ACCESS_KEY_ID, the bucket's name and the endpoint, then `mlo remote check`",
     "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the bucket's name, then `mlo remote check`",
@@ -44,6 +47,7 @@ class FilesystemRemote:
         self._endpoint = endpoint
         self._filesystem = filesystem
         self._base = base.rstrip("/")
+        self._create_is_proven = False
 
     @property
     def is_folder(self) -> bool:
@@ -55,14 +59,45 @@ class FilesystemRemote:
         return f"remote {self.name} ({self.url}{f' at {self._endpoint}' if self._endpoint else ''})"
 
     def require_create(self) -> None:
-        if not self.is_folder:
+        if self.is_folder or self._create_is_proven:
+            return
+        if self.protocol not in CONDITIONAL_PUT:
             raise Unsupported(
                 f"{self.title}: mlo has no proven conditional create on {self.protocol}",
-                hint="keep the registry in a folder that everybody reaches, or say `registry: local`",
+                hint="keep the registry in a folder that everybody reaches or on S3, or say `registry: local`",
             )
+        # Some servers that speak S3 ignore the condition and overwrite: ask this one, once, before relying on it.
+        probe = self._temporary()
+        with self._errors("cannot try a conditional create"):
+            honoured = self._put_once(probe, b"first") and not self._put_once(probe, b"second")
+            self._filesystem.rm_file(probe)
+        if not honoured:
+            raise Unsupported(
+                f"{self.title}: it ignores `If-None-Match`, so two writers would overwrite each other",
+                hint="upgrade that server, or keep the registry in a folder that everybody reaches",
+            )
+        self._create_is_proven = True
+
+    def _put_once(self, path: str, data: bytes) -> bool:
+        """One conditional put. Raises what the backend raises."""
+        for _ in range(_CONFLICT_TRIES - 1):
+            try:
+                self._filesystem.pipe_file(path, data, mode="create")
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # 409: another conditional put of this key is under way, and S3 asks to try again.
+                if "ConditionalRequestConflict" not in f"{error} {error.__cause__}":
+                    raise
+        self._filesystem.pipe_file(path, data, mode="create")
+        return True
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         self.require_create()
+        if not self.is_folder:
+            with self._errors(f"cannot create {key}"):
+                return self._put_once(self._path(key), data)
         path = self._path(key)
         with self._errors(f"cannot create {key}"), machine_errors(f"{self.title}: cannot create {key}"):
             temporary = self._temporary()
@@ -126,10 +161,12 @@ class FilesystemRemote:
 
     def exists(self, key: str) -> bool:
         with self._errors(f"cannot look for {key}"):
-            if self._filesystem.isfile(self._path(key)):
-                return True
-            self._reach()
-            return False
+            try:
+                # Not fsspec's isfile or exists: they take an endpoint that does not answer for an absent file.
+                return bool(self._filesystem.info(self._path(key))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError):
+                self._reach()
+                return False
 
     def delete(self, key: str) -> None:
         with self._errors(f"cannot delete {key}"), contextlib.suppress(FileNotFoundError):
@@ -153,8 +190,8 @@ class FilesystemRemote:
         return removed
 
     def create(self) -> None:
-        """Make the folder of a folder remote; buckets are made by whoever pays for them."""
-        if self.is_folder:
+        """Make the folder; buckets are made by whoever pays for them."""
+        if self.protocol not in ATOMIC_PUT:
             with self._errors("cannot create it"), machine_errors(f"{self.title}: cannot create it"):
                 self._filesystem.makedirs(self._base, exist_ok=True)
 
@@ -202,12 +239,22 @@ class FilesystemRemote:
         return found
 
     def _reach(self) -> None:
-        """Raises RemoteError if the folder itself is not there: an unmounted disk must not look like an empty one."""
-        if self.is_folder and not os.path.isdir(self._base):
-            raise RemoteError(
-                f"{self.title}: there is no folder {self._base}",
-                hint=f"mount the disk it lies on, or create it: mkdir -p {self._base}",
-            )
+        """Raises RemoteError if the folder or bucket is not there: an unmounted disk is not an empty one."""
+        if self.protocol == "memory":
+            return
+        is_bucket = self.protocol in ATOMIC_PUT
+        place = self._base.lstrip("/").partition("/")[0] if is_bucket else self._base
+        try:
+            if self._filesystem.info(place)["type"] == "directory":
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        if is_bucket:
+            raise RemoteError(f"{self.title}: there is no bucket {place}", hint="check its name, or create it")
+        raise RemoteError(
+            f"{self.title}: there is no folder {place}",
+            hint=f"mount the disk it lies on, or create it: mkdir -p {place}",
+        )
 
     @contextlib.contextmanager
     def _errors(self, doing: str, *, key: str | None = None) -> Iterator[None]:

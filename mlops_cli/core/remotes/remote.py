@@ -28,7 +28,7 @@ class Remote(Protocol):
     url: str  # for people: without passwords
 
     def require_create(self) -> None:
-        """Raises Unsupported where put_if_absent would, without trying."""
+        """Raises Unsupported where put_if_absent would. A bucket is asked once whether it honours conditions."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
