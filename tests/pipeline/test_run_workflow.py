@@ -28,6 +28,7 @@ from mlops_cli.core.pipeline.errors import StageBroke
 from mlops_cli.core.pipeline.metrics import MetricNotANumber
 from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.project.lock import read_lock
+from mlops_cli.core.workflows.data import add_paths
 from mlops_cli.core.workflows.plan import describe_dag, why_stage, worktree_holds
 from mlops_cli.core.workflows.run import run_pipeline
 from mlops_cli.core.workflows.transfer import pull_project, push_project
@@ -683,3 +684,27 @@ def test_a_result_that_only_the_lock_knows_is_traced_to_the_run_that_made_it(her
     second = run(here)
     assert statuses(second) == {"a": UP, "b": UP, "c": UP}
     assert {stage.run for stage in second.stages} == {first.run}
+
+
+def test_a_dep_that_is_a_link_is_what_it_leads_to(here: Path) -> None:
+    (here / "real.txt").write_text("1")
+    (here / "in.txt").symlink_to("real.txt")
+    one(here, "cat in.txt > o", deps=["in.txt"], outs=["o"])
+    assert statuses(run(here)) == {"one": RAN}
+    assert statuses(run(here)) == {"one": UP}
+    (here / "real.txt").write_text("2")
+    assert statuses(run(here)) == {"one": RAN}
+    (here / "real.txt").unlink()
+    with pytest.raises(NotFound, match=r"in\.txt"):
+        run(here)
+
+
+def test_data_that_is_not_what_the_lock_says_is_pointed_out(here: Path) -> None:
+    (here / "raw").write_text("1")
+    one(here, "cat raw > o", deps=["raw"], outs=["o"])
+    add_paths(workspace(here), [here / "raw"])
+    (here / "raw").write_text("2")
+    space = workspace(here)
+    run_pipeline(space)
+    assert isinstance(space.progress, Notes)
+    assert space.progress.lines[-1] == "raw is not what mlo.lock says; mlo data add raw keeps what this run read"

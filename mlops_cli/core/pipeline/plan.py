@@ -111,7 +111,7 @@ class Planner:
             self._declared[node.name] = declared(self._params, node.stage.params, node.name)
         needed = [(node.name, path) for node in nodes for path in (*node.deps, *node.stage.checks)]
         made = {path for node in nodes for path in node.feeds}
-        missing = [(stage, path) for stage, path in needed if path not in made and not self._tree.exists(path)]
+        missing = [(stage, path) for stage, path in needed if path not in made and not self._tree.path(path).exists()]
         if missing:
             raise missing_dependencies(missing, list(self._lock.data))
 

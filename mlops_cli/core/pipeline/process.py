@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from mlops_cli.core.errors import StageFailed
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 DRAIN_S = 1.0  # for the rest of the output once nobody of the group is left
+_TICK_S = 0.2
 _BLOCK = 1 << 16
 
 Echo = Callable[[bytes], None]
@@ -41,7 +43,6 @@ def run_process(
     log: Path,
     echo: Echo | None = None,
     timeout_s: float | None = None,
-    started: Callable[[int], None] | None = None,
     grace_s: float = GRACE_S,
 ) -> Exited:
     """Run a command to its end: a string by `sh -c`, a list as it stands. Output goes to `log` and to `echo`.
@@ -57,26 +58,40 @@ def run_process(
     with log_file:
         with _held_back() as interrupts:
             process = _start(arguments, folder, environ)
-        reader = threading.Thread(target=_drain, args=(process, log_file, echo), daemon=True)
-        watch = _Watch(process.pid, timeout_s, grace_s)
+            reader = threading.Thread(target=_drain, args=(process, log_file, echo), daemon=True)
+            reader.start()
+            ended = threading.Event()
+            threading.Thread(target=_wait, args=(process, ended), daemon=True).start()
         try:
             if interrupts:
                 raise KeyboardInterrupt
-            reader.start()
-            watch.start()
-            if started is not None:
-                started(process.pid)
-            process.wait()
+            timed_out = not _in_time(ended, timeout_s)
         finally:
-            timed_out = watch.stop()
-            end_group(process.pid, grace_s, reap=process.poll)
+            end_group(process.pid, grace_s)
             process.wait()
-            if reader.ident is not None:
-                reader.join(DRAIN_S)
+            reader.join(DRAIN_S)
             if not reader.is_alive() and process.stdout is not None:
                 process.stdout.close()
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return Exited(code, timed_out, time.monotonic() - begun)
+
+
+def _wait(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
+    process.wait()
+    ended.set()
+
+
+def _in_time(ended: threading.Event, timeout_s: float | None) -> bool:
+    """Wait for the end, or until the time is up.
+
+    In short waits: a signal that comes between Python's last look and the call to the system that blocks is only
+    noticed when that call returns.
+    """
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        if ended.wait(min(left_s, _TICK_S)):
+            return True
+    return ended.is_set()
 
 
 def _start(arguments: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -111,7 +126,7 @@ def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | No
         if keeps:
             try:
                 log_file.write(block)
-            except OSError:
+            except (OSError, ValueError):  # full, or closed since a process that fled its group still prints
                 keeps = False
         if echoes and echo is not None:
             try:
@@ -120,56 +135,18 @@ def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | No
                 echoes = False
 
 
-class _Watch:
-    """Ends the group when its time is up, from a thread of its own."""
-
-    def __init__(self, group: int, timeout_s: float | None, grace_s: float) -> None:
-        self._over = threading.Event()
-        self._timed_out = False
-        self._thread: threading.Thread | None = None
-        if timeout_s is not None:
-            self._thread = threading.Thread(target=self._run, args=(group, timeout_s, grace_s), daemon=True)
-
-    def start(self) -> None:
-        if self._thread is not None:
-            self._thread.start()
-
-    def _run(self, group: int, timeout_s: float, grace_s: float) -> None:
-        if self._over.wait(timeout_s):
-            return
-        self._timed_out = True
-        _signal(group, signal.SIGTERM)
-        if not self._over.wait(grace_s):
-            _signal(group, signal.SIGKILL)
-
-    def stop(self) -> bool:
-        """Whether the time was up."""
-        self._over.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
-        return self._timed_out
-
-
-def end_group(group: int, grace_s: float = GRACE_S, *, reap: Callable[[], object] = lambda: None) -> None:
-    """SIGTERM to a group, SIGKILL to what is left of it after `grace_s`; a second interrupt kills at once.
-
-    `reap` collects our own child, which would otherwise stay in the group as a zombie.
-    """
+def end_group(group: int, grace_s: float = GRACE_S) -> None:
+    """SIGTERM to a group, SIGKILL to what is left of it after `grace_s`; a second interrupt kills at once."""
     if not _signal(group, signal.SIGTERM):
         return
-
-    def is_there() -> bool:
-        reap()
-        return _signal(group, 0) and _lives(group)
-
     try:
-        gone = _gone(is_there, grace_s)
+        gone = _gone(lambda: _lives(group), grace_s)
     except BaseException:
         _signal(group, signal.SIGKILL)
         raise
     if not gone:
         _signal(group, signal.SIGKILL)
-        _gone(is_there, DRAIN_S)
+        _gone(lambda: _lives(group), DRAIN_S)
 
 
 def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S) -> int:
@@ -177,16 +154,25 @@ def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S) -> int:
 
     For what left its group (a daemon), and for what outlived an mlo that was killed.
     """
-    found = marked(marks)
-    for process in found:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGTERM)
-    if found and not _gone(lambda: bool(marked(marks)), grace_s):
+    told: set[int] = set()
+
+    def are_there() -> bool:
+        found = set(marked(marks))
+        for process in found - told:  # one may have started another since we last looked
+            _tell(process, signal.SIGTERM)
+        told.update(found)
+        return bool(found)
+
+    if not _gone(are_there, grace_s):
         for process in marked(marks):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
-        _gone(lambda: bool(marked(marks)), DRAIN_S)
-    return len(found)
+            _tell(process, signal.SIGKILL)
+        _gone(are_there, DRAIN_S)
+    return len(told)
+
+
+def _tell(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(process, number)
 
 
 def marked(marks: Mapping[str, str]) -> list[int]:
@@ -218,7 +204,9 @@ def _signal(group: int, number: int) -> bool:
 
 
 def _lives(group: int) -> bool:
-    """Whether a group that can be signalled holds more than zombies, which an init that reaps late leaves there."""
+    """Whether a group holds more than zombies, which an init that reaps late leaves there."""
+    if not _signal(group, 0):
+        return False
     if not Path("/proc/self/stat").exists():
         return True
     for folder in Path("/proc").iterdir():

@@ -63,8 +63,11 @@ class WorkTree:
         self._seen.clear()
 
     def _look(self, name: str) -> Entry | None:
+        path = self.path(name)
+        if path.is_symlink() and not self._is_made(name):
+            path = path.resolve()  # who reads a link reads what it leads to
         try:
-            found = survey(self.index, self.path(name), self.store.algorithm)
+            found = survey(self.index, path, self.store.algorithm)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if found.entry.kind == "file" or self._is_made(name):

@@ -173,6 +173,11 @@ class _Runner:
             )
         )
         shutil.rmtree(workspace.paths.spool / run.id, ignore_errors=True)
+        for path, digest in run.inputs.items():
+            if path in self._pipeline.lock.data and self._pipeline.lock.data[path].digest != digest:
+                workspace.progress.note(
+                    f"{path} is not what mlo.lock says; mlo data add {path} keeps what this run read"
+                )
         return run
 
     def _inputs(self) -> dict[str, str]:

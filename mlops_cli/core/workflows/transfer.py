@@ -22,11 +22,11 @@ from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data import CheckoutResult, checkout_paths
 from mlops_cli.core.workflows.remote import opened
+from mlops_cli.core.workflows.results import pull_results, push_results
 from mlops_cli.core.workflows.workspace import Workspace
 
 RUNS = "runs/"
 _RUN_KEY = re.compile(r"runs/[0-9a-f]{32}\.json")
-RESULTS = "results/"
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -114,6 +114,7 @@ def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
     transfer = transfer + push_digests(workspace.store, there, here, progress=workspace.progress)
     for run in runs:
         there.put(run_key(run.id), workspace.runs.manifest(run.id))
+    push_results(workspace, there)
     there.settle()
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
     return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=whole)
@@ -124,6 +125,7 @@ def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool
     brought = pull_data(workspace, remote=remote, force=force)
     there = opened(workspace, remote)
     runs = _pull_runs(workspace, there)
+    pull_results(workspace, there)
     versions = _versions(workspace)
     entries, singles = _belongings(runs, versions)
     models = pull_objects(workspace.store, there, entries, progress=workspace.progress)
