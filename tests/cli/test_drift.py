@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlops_cli.core.base.records import Column, Entry, Signature
+from mlops_cli.core.drift.importance import measure_importances
 from mlops_cli.core.drift.profile import Profile, make_profile
 from mlops_cli.core.models.load import load_model
 from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.models.save import save_model
 from mlops_cli.core.predictions.segment import Answered, encode, segment_name
 from mlops_cli.core.registry.records import Version
-from mlops_cli.core.workflows.drift import build_profile, check_windows, measure_importances
+from mlops_cli.core.workflows.drift import build_profile, check_windows
 from mlops_cli.core.workflows.workspace import Workspace
 
 YAML = """\

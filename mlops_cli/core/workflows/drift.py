@@ -15,6 +15,7 @@ import msgspec
 from mlops_cli.core.base.clock import format_time, parse_duration, parse_time
 from mlops_cli.core.base.records import ResolvedModel
 from mlops_cli.core.drift.check import check
+from mlops_cli.core.drift.importance import measure_importances
 from mlops_cli.core.drift.periods import Period, between, last_closed
 from mlops_cli.core.drift.profile import Profile, make_profile
 from mlops_cli.core.drift.records import Bounds, DriftAnswer, DriftResult, Rules, Verdict
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mlops_cli.core.remotes.remote import Remote
 
 MOST_WINDOWS = 7  # how many windows an extension reaches back over where drift.max_window is not set
-IMPORTANCE_ROWS, IMPORTANCE_REPEATS, IMPORTANCE_SEED = 2_000, 3, 0
 
 
 # -- the profile ---------------------------------------------------------------------------------------------
@@ -61,38 +61,6 @@ def build_profile(
         importances=measure_importances(loaded, judged, target) if judged is not None and target else None,
     )
     return profile.to_bytes()
-
-
-def measure_importances(loaded: LoadedModel, rows: pa.Table, target: str) -> dict[str, float] | None:
-    """How much the model's score falls when a column is shuffled: the mean of 3 seeded shuffles of up to 2,000 rows.
-
-    In nats of log loss where the model gives probabilities, of accuracy where it does not, in units of the target
-    (rmse) for a regression. None where the rows cannot be scored.
-    """
-    import numpy as np
-
-    from mlops_cli.core.models.score import labelled, score
-
-    name = "rmse" if loaded.signature.task == "regression" else "log_loss" if loaded.gives_scores else "accuracy"
-    sign = 1.0 if name == "accuracy" else -1.0
-    generator = np.random.default_rng(IMPORTANCE_SEED)
-    try:
-        known = labelled(loaded, rows, target)[1]
-        if known.num_rows > IMPORTANCE_ROWS:
-            known = known.take(np.sort(generator.choice(known.num_rows, IMPORTANCE_ROWS, replace=False)))
-        base = score(loaded, known, target, [name])[name]
-        found = {}
-        for column in loaded.signature.inputs:
-            place = known.schema.get_field_index(column.name)
-            losses = []
-            for _ in range(IMPORTANCE_REPEATS):
-                shuffled = known.column(place).take(generator.permutation(known.num_rows))
-                shuffled_rows = known.set_column(place, known.schema.field(place), shuffled)
-                losses.append(sign * (base - score(loaded, shuffled_rows, target, [name])[name]))
-            found[column.name] = float(np.mean(losses))
-    except TooLittleData:
-        return None
-    return found
 
 
 # -- the check -----------------------------------------------------------------------------------------------
