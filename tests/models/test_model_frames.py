@@ -133,6 +133,13 @@ def test_text_misses_values_as_the_example_did(values: pa.Array) -> None:
     assert np.isnan(second)
 
 
+def test_text_held_as_pandas_strings_misses_values_and_never_spells_them() -> None:
+    for dtype in ("str", "string"):
+        values = built("string", dtype, ["a", None])
+        assert values.isna().tolist() == [False, True]
+        assert values[0] == "a"
+
+
 def test_dictionary_encoded_text_is_text() -> None:
     assert built("string", "object", pa.array(["a", "b", "a"]).dictionary_encode()).tolist() == ["a", "b", "a"]
 

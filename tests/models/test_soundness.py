@@ -46,6 +46,7 @@ def crafted_booster(**changes: Any) -> HistGradientBoostingClassifier:
     return fitted
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # older versions say so of their own defaults
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -161,10 +161,9 @@ def _text(values: pa.ChunkedArray, held: ColumnType) -> Any:
 
     objects = np.array(values.to_pylist(), dtype=object)
     if held.dtype in {"str", "string"}:
-        try:
-            return pd.array(objects, dtype=held.dtype)  # type: ignore[call-overload]
-        except TypeError:  # `str` is pandas 3's; pandas 2 holds text as objects
-            pass
+        dtype = pd.api.types.pandas_dtype(held.dtype)
+        if isinstance(dtype, pd.StringDtype):  # to pandas 2 `str` is NumPy's, which spells a missing value "None"
+            return pd.array(objects, dtype=dtype)
     if held.missing == "nan":
         objects[pd.isna(objects)] = np.nan
     # A series says that it holds objects; from a bare array pandas 3 would make its string dtype.

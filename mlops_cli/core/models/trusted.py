@@ -147,6 +147,7 @@ TRUSTED = frozenset(
         *(f"sklearn.model_selection._split.{name}" for name in _SPLITTERS),
         *(f"sklearn.metrics.{name}" for name in _SCORES),
         "sklearn.metrics._scorer._CurveScorer",
+        "sklearn.model_selection._classification_threshold._CurveScorer",  # where 1.5 has it
         "sklearn.metrics._scorer._MultimetricScorer",
         "sklearn.metrics._scorer._PassthroughScorer",
         "sklearn.metrics._scorer._Scorer",
