@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from mlops_cli.cli.output import Output, human_bytes, plural
-from mlops_cli.core.remotes.check import RemoteCheck
-from mlops_cli.core.store.checkout import Changes
-from mlops_cli.core.store.exchange import Transfer
-from mlops_cli.core.store.fsck import FsckReport
-from mlops_cli.core.workflows.data import AddResult, CheckoutResult, DataDiff, DataStatus, Moved, RemoveResult
-from mlops_cli.core.workflows.remote import RemoteList, RemoteRow
-from mlops_cli.core.workflows.transfer import Brought, Sent
+
+if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
+    from mlops_cli.core.remotes.check import RemoteCheck
+    from mlops_cli.core.store.checkout import Changes
+    from mlops_cli.core.store.exchange import Transfer
+    from mlops_cli.core.store.fsck import FsckReport
+    from mlops_cli.core.workflows.data import AddResult, CheckoutResult, DataDiff, DataStatus, Moved, RemoveResult
+    from mlops_cli.core.workflows.remote import RemoteList, RemoteRow
+    from mlops_cli.core.workflows.transfer import Brought, Sent
 
 _STYLES = {"added": "green", "modified": "yellow", "deleted": "red", "missing": "red", "not_cached": "yellow"}
 _SHOWN = 200  # rows of a list; the rest is counted
