@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import textwrap
 from pathlib import Path
 
@@ -14,26 +15,28 @@ WIDTH = 118
 
 
 class Narration:
-    """Prints each step, command and answer as it happens; nothing under --json or --quiet."""
+    """Prints each step, command and answer as it happens, also into a pipe; nothing under --json or --quiet."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._silent = output.as_json or output.quiet
 
     def step(self, number: int, of: int, title: str, text: str) -> None:
-        if not self._silent:
-            self._output.line()
-            self._output.line(f"{number}/{of}  {title}", style="bold")
-            self._output.line(f"      {text}", style="dim")
+        self._say()
+        self._say(f"{number}/{of}  {title}", style="bold")
+        self._say(f"      {text}", style="dim")
 
     def typed(self, command: str) -> None:
-        if not self._silent:
-            shown = command if len(command) <= WIDTH else textwrap.shorten(command, WIDTH, placeholder=" ...")
-            self._output.line(f"$ {shown}", style="cyan")
+        shown = command if len(command) <= WIDTH else textwrap.shorten(command, WIDTH, placeholder=" ...")
+        self._say(f"$ {shown}", style="cyan")
 
     def answered(self, line: str) -> None:
+        self._say(f"  {line}" if line else "")
+
+    def _say(self, text: str = "", *, style: str | None = None) -> None:
         if not self._silent:
-            self._output.line(f"  {line}" if line else "")
+            self._output.line(text, style=style)
+            sys.stdout.flush()
 
 
 def show_demo(result: DemoResult, output: Output) -> None:

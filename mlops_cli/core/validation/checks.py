@@ -185,12 +185,13 @@ def _compound_unique(rows: Rows, assertion: Assertion) -> Finding:
 
 def _no_twice(rows: Rows, assertion: Assertion, names: list[str]) -> Finding:
     """Rows whose values (none of them missing) stand in another row as well; every one of them counts."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = [plain_zero(_column(rows, name)) for name in names]
     keys = [f"k{position}" for position in range(len(names))]  # the user's names may hold anything
-    table = pa.table([*columns, pa.array(range(rows.count), pa.int64())], names=[*keys, "row"])
+    table = pa.table([*columns, pa.array(np.arange(rows.count))], names=[*keys, "row"])
     whole = table
     for key in keys:
         whole = whole.filter(pc.is_valid(whole[key]))
