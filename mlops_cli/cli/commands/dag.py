@@ -14,7 +14,7 @@ app = make_app("Draw the pipeline.")
 def dag(
     ctx: typer.Context,
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Only these, and what they depend on.")
+        list[str] | None, typer.Argument(metavar="STAGE", help="Only these, and what they depend on.")
     ] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, which GitHub draws.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="As a Graphviz graph.")] = False,

@@ -14,7 +14,7 @@ app = make_app("Run the pipeline; stages that are up to date are restored, not r
 def run(
     ctx: typer.Context,
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help="Only these, and what they depend on.")
+        list[str] | None, typer.Argument(metavar="STAGE", help="Only these, and what they depend on.")
     ] = None,
     params: Annotated[
         list[str] | None,
