@@ -18,7 +18,7 @@ from mlops_cli.core.errors import IntegrityError, MachineError, ProjectError
 from mlops_cli.core.store import placing
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
-from mlops_cli.core.store.stable import SMALL_BYTES, read_stable
+from mlops_cli.core.store.stable import SMALL_BYTES, read_all, read_stable
 
 VERSION = 1
 LEFTOVER_S = 3600.0  # a temp file older than this has lost its writer
@@ -69,7 +69,7 @@ class LocalStore:
 
         def consume(handle: int, status: os.stat_result) -> bytes | str:
             if status.st_size <= SMALL_BYTES:
-                return _read_all(handle, status.st_size)
+                return read_all(handle, status.st_size)
             copies.append(self.temporary())
             return self._copy_in(handle, status.st_size, copies[-1], seen)
 
@@ -193,7 +193,7 @@ class LocalStore:
             with machine_errors(f"cannot read the cache {self.cache}"):
                 handle = os.open(self._located(str(digest)), os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    data = _read_all(handle, os.fstat(handle).st_size)
+                    data = read_all(handle, os.fstat(handle).st_size)
                 finally:
                     os.close(handle)
         except (FileNotFoundError, NotADirectoryError):
@@ -292,7 +292,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return False
         try:
-            return _read_all(handle, len(data)) == data
+            return read_all(handle, len(data)) == data
         finally:
             os.close(handle)
 
@@ -384,17 +384,6 @@ class LocalStore:
                 f"the cache {self.cache} has format {text.decode(errors='replace')!r}; this mlo reads {VERSION}",
                 hint="upgrade mlo: pip install --upgrade mlops-cli",
             )
-
-
-def _read_all(handle: int, size: int) -> bytes:
-    """What is left of an open file that should hold `size` bytes; one read, and one that finds the end."""
-    data = os.read(handle, size + 1)
-    if len(data) == size:
-        return data
-    parts = [data]
-    while block := os.read(handle, BLOCK_BYTES):
-        parts.append(block)
-    return b"".join(parts)
 
 
 def _unlink_all(paths: Iterable[str]) -> None:

@@ -89,3 +89,14 @@ def hash_stable(
         return f"{algorithm}:{state.hexdigest()}"
 
     return read_stable(path, consume)
+
+
+def read_all(handle: int, size: int) -> bytes:
+    """What is left of an open file that should hold `size` bytes; one read, and one that finds the end."""
+    data = os.read(handle, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while block := os.read(handle, BLOCK_BYTES):
+        parts.append(block)
+    return b"".join(parts)
