@@ -31,7 +31,7 @@ def mlo(version: bool = typer.Option(False, "--version", is_eager=True, callback
 def run(arguments: list[str], session: Session) -> int:
     """Run one command line and return its exit code. Raises UsageError for what Typer cannot parse."""
     if COMPLETE_VARIABLE in session.environ:  # the shell asks what could come next; see completions/
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]
 
         completion_init()
     command: Any = typer.main.get_command(app)

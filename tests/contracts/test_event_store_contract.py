@@ -23,17 +23,20 @@ Open = Callable[[], EventStore]
 
 def open_store(kind: str, folder: Path, clone: str = "a") -> EventStore:
     """The same log, as another process or another clone opens it."""
-    remote = open_url(str(folder / "remote"), root=folder) if kind == "remote" else None
+    url = (folder / "bucket").read_text() if kind == "bucket" else str(folder / "remote")
+    remote = None if kind == "sqlite" else open_url(url, root=folder)
     return open_events(
-        "local" if kind == "sqlite" else str(folder / "remote"),
+        "local" if kind == "sqlite" else url,
         database=lambda: Database(folder / "mlo.db"),
         remote=remote,
         cache=folder / clone / "events",
     )
 
 
-@pytest.fixture(params=["sqlite", "remote"])
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["sqlite", "remote", "bucket"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "bucket":
+        (tmp_path / "bucket").write_text(f"s3://{request.getfixturevalue('s3_bucket').name}/registry")
     return str(request.param)
 
 

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from buckets import S3Bucket
 
 from mlops_cli.core.errors import IntegrityError, NotFound
+from mlops_cli.core.project.schema import RemoteConfig
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
-from mlops_cli.core.remotes.open import open_url
+from mlops_cli.core.remotes.open import open_remote, open_url
 from mlops_cli.core.remotes.remote import Remote, Unsupported
 
 
@@ -31,10 +33,17 @@ def memory(tmp_path: Path) -> FilesystemRemote:
     return open_url(f"memory://{secrets.token_hex(6)}/below", root=tmp_path, name="origin")
 
 
-@pytest.fixture(params=[folder, file_url, memory], ids=["folder", "file-url", "memory"])
+@pytest.fixture(params=[folder, file_url, memory, "s3"], ids=["folder", "file-url", "memory", "s3"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path) -> FilesystemRemote:
+    if request.param == "s3":
+        return open_s3(request.getfixturevalue("s3_bucket"))
     make: Callable[[Path], FilesystemRemote] = request.param
     return make(tmp_path)
+
+
+def open_s3(bucket: S3Bucket) -> FilesystemRemote:
+    config = RemoteConfig(url=f"s3://{bucket.name}/below", options={"endpoint_url": bucket.endpoint})
+    return open_remote("origin", config, root=Path())
 
 
 def test_what_was_put_comes_back(remote: Remote) -> None:
@@ -122,7 +131,7 @@ def test_threads_may_share_a_remote(remote: Remote) -> None:
 
 
 def test_only_the_first_creates_or_the_backend_says_it_cannot(remote: FilesystemRemote) -> None:
-    if not remote.is_folder:
+    if remote.protocol == "memory":
         with pytest.raises(Unsupported, match="memory"):
             remote.put_if_absent("events/1.json", b"first")
         assert not remote.exists("events/1.json")
@@ -143,11 +152,28 @@ def test_of_racing_threads_exactly_one_creates(tmp_path: Path) -> None:
             assert remote.get(f"events/{number}") == b"%d" % won.index(True)
 
 
+def test_of_threads_racing_for_a_bucket_exactly_one_creates(s3_bucket: S3Bucket) -> None:
+    remotes = [open_s3(s3_bucket) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(5):
+            won = list(pool.map(lambda remote, key=f"events/{number}": remote.put_if_absent(key, b"mine"), remotes))
+            assert sum(won) == 1
+
+
+def test_a_bucket_that_ignores_conditions_is_found_out(s3_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = open_s3(s3_bucket)
+    put = remote._filesystem.pipe_file
+    monkeypatch.setattr(remote._filesystem, "pipe_file", lambda path, data, mode="": put(path, data))
+    with pytest.raises(Unsupported, match="ignores"):
+        remote.put_if_absent("events/1.json", b"first")
+    assert list(remote.list("")) == []
+
+
 @pytest.mark.slow
 def test_of_racing_processes_exactly_one_creates(tmp_path: Path) -> None:
     folder(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from mlops_cli.core.remotes.open import open_url\n"
+        "import sys; from pathlib import Path; from mlops_cli.core.remotes.open import open_remote, open_url\n"
         "remote = open_url('far', root=Path(sys.argv[1]))\n"
         "print(sum(remote.put_if_absent(f'events/{n}', sys.argv[2].encode()) for n in range(100)))"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from buckets import S3Bucket
 
 from mlops_cli.core.project import yaml12
 
@@ -63,10 +64,10 @@ def test_secrets_come_from_the_environment_only() -> None:
 class Clone:
     """A checkout of the example on a machine of its own: no cache, no database, no home."""
 
-    def __init__(self, root: Path, bucket: Path) -> None:
+    def __init__(self, root: Path, bucket: S3Bucket) -> None:
         self.root = root
         overlay = root / "mlo.ci.yaml"
-        overlay.write_text(overlay.read_text().replace("s3://example-bucket/flights", str(bucket)))
+        overlay.write_text(overlay.read_text().replace("s3://example-bucket/", f"s3://{bucket.name}/"))
         env = {name: value for name, value in os.environ.items() if not name.startswith("MLO_")}
         self.environ = {**env, "MLO_ENV": "ci", "MLO_ACTOR": "ci", "OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -86,17 +87,15 @@ class Clone:
 
 
 @pytest.mark.slow
-def test_a_fresh_runner_gets_from_the_bucket_to_a_promotion(tmp_path: Path) -> None:
-    bucket = tmp_path / "bucket"
-    bucket.mkdir()
+def test_a_fresh_runner_gets_from_the_bucket_to_a_promotion(tmp_path: Path, s3_bucket: S3Bucket) -> None:
     laptop_root = tmp_path / "laptop"
     shutil.copytree(FLIGHTS, laptop_root, ignore=shutil.ignore_patterns(".mlo", "data", "model", "__pycache__"))
-    laptop = Clone(laptop_root, bucket)
+    laptop = Clone(laptop_root, s3_bucket)
     git = "git -c user.name=a -c user.email=a@b.c -c commit.gpgsign=false -c init.defaultBranch=main"
     laptop.sh("mkdir -p data/raw && cp months/2013-0[123].parquet data/raw/ && mlo data add data/raw && mlo push")
     laptop.sh(f"git init -q . && git add . && {git} commit -qm one")
 
-    runner = checkout(laptop, tmp_path / "runner", bucket)
+    runner = checkout(laptop, tmp_path / "runner", s3_bucket)
     for line in commands(event="push"):
         runner.sh(line)
     assert "holds    auc >= 0.65" in (runner.root / "gates.txt").read_text()
@@ -106,7 +105,7 @@ def test_a_fresh_runner_gets_from_the_bucket_to_a_promotion(tmp_path: Path) -> N
         "sed -i.bak 's/learning_rate: 0.08/learning_rate: 0.000001/' mlo.yaml && rm mlo.yaml.bak "
         f"&& {git} commit -qam two"
     )
-    second = checkout(laptop, tmp_path / "second", bucket)
+    second = checkout(laptop, tmp_path / "second", s3_bucket)
     *before, gate = commands(event="pull_request")
     for line in before:
         second.sh(line)
@@ -115,7 +114,7 @@ def test_a_fresh_runner_gets_from_the_bucket_to_a_promotion(tmp_path: Path) -> N
     assert "flights@1" in second.sh("mlo why flights@production")
 
 
-def checkout(origin: Clone, root: Path, bucket: Path) -> Clone:
+def checkout(origin: Clone, root: Path, bucket: S3Bucket) -> Clone:
     """What actions/checkout does: tracked files only."""
     subprocess.run(["git", "clone", "-q", str(origin.root), str(root)], check=True, env=origin.environ)
     return Clone(root, bucket)
