@@ -120,7 +120,7 @@ def test_an_unknown_scheme_is_a_project_error(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert shown("sftp://ada:secret@host/path") == "sftp://ada:***@host/path"
+    assert shown("sftp://ada:secret@host/path") == "sftp://ada:***@host/path"  # pragma: allowlist secret
     assert shown("s3://bucket/a@b") == "s3://bucket/a@b"
 
 
