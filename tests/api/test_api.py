@@ -90,6 +90,12 @@ class Script:
         return self.process.returncode, shown
 
 
+def probe(code: str) -> str:
+    """What a fresh Python prints; without coverage in it, which imports sqlite3 itself."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ).stdout
+
+
 # -- what importing costs ------------------------------------------------------------------------------------
 
 
@@ -102,9 +108,7 @@ class Script:
     ],
 )
 def test_importing_mlo_imports_nothing_heavy(code: str, absent: list[str]) -> None:
-    probe = f"{code}\nimport sys\nprint([m for m in {absent!r} if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert answer.stdout == "[]\n"
+    assert probe(f"{code}\nimport sys\nprint([m for m in {absent!r} if m in sys.modules])") == "[]\n"
 
 
 def test_logging_metrics_needs_neither_numpy_nor_a_database(stage: Path) -> None:
@@ -112,8 +116,7 @@ def test_logging_metrics_needs_neither_numpy_nor_a_database(stage: Path) -> None
         "import sys, mlops_cli as mlo; mlo.params(); mlo.log_metric('a', 1); mlo.set_tag('c', 3);"
         "print([m for m in ('numpy', 'sqlite3', 'pandas', 'git', 'importlib.metadata') if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout == "[]\n"
+    assert probe(code) == "[]\n"
     assert read_spool(stage).tags == {"c": "3"}
 
 

@@ -46,7 +46,9 @@ def test_describing_the_environment_imports_nothing_heavy() -> None:
         "import sys; from mlops_cli.core.tracking.environment import describe_environment; describe_environment();"
         "print([m for m in ('numpy', 'pandas', 'sklearn', 'importlib.metadata', 'subprocess') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
+    assert answer.stdout == "[]\n"
 
 
 def test_this_process_lives_and_one_that_ended_does_not() -> None:
