@@ -97,10 +97,11 @@ def log_params(params: Mapping[str, Any]) -> None:
 
 @_public
 def log_metric(key: str, value: Any, step: int | None = None) -> None:
-    """Note a number. Without `step` the first value of a key is step 0, and each one after it one step on,
+    """Note a number; NaN and infinities are kept. Raises NotANumber.
 
-    so that a loop of log_metric("loss", loss) makes a curve and the last value logged is the latest. (MLflow puts
-    every value without a step at step 0.) NaN and infinities are kept. Raises NotANumber.
+    Without `step` the first value of a key is step 0 and each one after it one step on, so that a loop of
+    log_metric("loss", loss) makes a curve and the last value logged is the latest. (MLflow puts every value without
+    a step at step 0.)
     """
     _recording().log_metrics({key: value}, step)
 

@@ -181,7 +181,3 @@ def _names_differ(given: list[str], fitted: list[str]) -> str:
         parts += [f"{', '.join(absent)} only in the model"] if absent else []
         return f"the example's columns are not those the model was fitted with: {'; '.join(parts)}"
     return f"the example's columns stand in another order ({', '.join(given)}) than at fit() ({', '.join(fitted)})"
-
-
-def inputs_of(signature: Signature) -> list[str]:
-    return [column.name for column in signature.inputs]
