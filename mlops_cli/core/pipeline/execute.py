@@ -72,9 +72,13 @@ def _reuse(node: Node, verdict: Verdict, result: Result, around: Surroundings, r
         if unsaved and not around.force:
             raise would_overwrite(node.name, unsaved)
         for path in node.outs:
+            around.tree.secure(path)
             around.tree.bring_back(path, result.outs[path])
         around.progress.note(f"{node.name}: restored from the run cache")
     else:
+        for path in node.outs:  # what stands here may be all that is left of it
+            if not around.tree.is_kept(result.outs[path]):
+                around.tree.keep(path)
         around.progress.note(f"{node.name}: up to date")
     record = StageRecord(
         node.name,
@@ -126,10 +130,11 @@ def recover(around: Surroundings) -> list[str]:
             end_marked({"MLO_RUN_ID": page.run}, around.grace_s)
             result = around.results.get(page.key)
             if result is None or result.run != page.run:
-                put_back(around.tree, page.previous, around.paths.failed / page.run)
+                problems = put_back(around.tree, page.previous, around.paths.failed / page.run)
+                back = "; ".join(problems) or "the outputs of before are back"
                 around.progress.note(
                     f"run {page.run[:8]} was killed while stage {page.stage} ran; what it left is in "
-                    f"{around.paths.relative(around.paths.failed / page.run)}, the outputs of before are back"
+                    f"{around.paths.relative(around.paths.failed / page.run)}, {back}"
                 )
             mended.append(page.run)
         path.unlink(missing_ok=True)

@@ -148,7 +148,9 @@ class Planner:
     def _foreseen_entry(self, path: str, node: Node, foreseen: Mapping[str, Verdict]) -> Entry | None:
         for maker in node.feeds.get(path, ()):
             verdict = foreseen[maker]
-            outs = verdict.result.outs if verdict.result is not None else {}
+            if verdict.result is None or verdict.decision.action == "cached":
+                continue  # it stands in the work tree already, even where the cache has lost it
+            outs = verdict.result.outs
             for out, entry in outs.items():
                 if out == path:
                     return entry

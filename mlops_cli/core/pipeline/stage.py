@@ -15,7 +15,7 @@ from mlops_cli.core.base.clock import Clock, parse_duration
 from mlops_cli.core.base.digest import canonical_json
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
-from mlops_cli.core.errors import MloError, Refused
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound, Refused
 from mlops_cli.core.pipeline.environment import stage_environment
 from mlops_cli.core.pipeline.errors import StageBroke, would_overwrite
 from mlops_cli.core.pipeline.graph import Node
@@ -102,11 +102,7 @@ class StageRun:
         unsaved = self._tree.unsaved(self._node.outs)
         if unsaved and not self._around.force:
             raise would_overwrite(self._node.name, unsaved)
-        return {path: self._kept(path) for path in self._node.outs}
-
-    def _kept(self, path: str) -> Entry | None:
-        entry = self._tree.entry(path)
-        return entry if entry is None or self._tree.is_kept(entry) else self._tree.keep(path)
+        return {path: self._tree.secure(path) for path in self._node.outs}
 
     # -- the process ---------------------------------------------------------------------------------------
 
@@ -248,7 +244,8 @@ class StageRun:
     def _undo(self, previous: Mapping[str, Entry | None]) -> None:
         around = self._around
         self._tree.forget()
-        put_back(self._tree, previous, around.failed)
+        for problem in put_back(self._tree, previous, around.failed):
+            around.progress.note(problem)  # what made the stage fail is what must be raised
         self.logged = msgspec.structs.replace(self.logged, artifacts=self._artifacts())
         if self._log.exists() and self._log.stat().st_size:
             self._kept_log.parent.mkdir(parents=True, exist_ok=True)
@@ -286,11 +283,19 @@ def checks_digests(tree: WorkTree, files: Sequence[str]) -> dict[str, str]:
     return {file: entry.digest for file, entry in entries.items() if entry is not None}
 
 
-def put_back(tree: WorkTree, previous: Mapping[str, Entry | None], failed: Path) -> None:
-    """Move what stands at the outputs to `failed`, and bring back what stood there before."""
+def put_back(tree: WorkTree, previous: Mapping[str, Entry | None], failed: Path) -> list[str]:
+    """Move what stands at the outputs to `failed`, and bring back what stood there before.
+
+    Returns what to tell of those that the cache cannot give back any more: there is nothing left to wait for.
+    """
+    problems = []
     for path, entry in previous.items():
         if tree.holds(path, entry):
             continue
         tree.put_aside(path, failed)
         if entry is not None:
-            tree.bring_back(path, entry)
+            try:
+                tree.bring_back(path, entry)
+            except (NotFound, IntegrityError) as error:
+                problems.append(f"{path} is not as before: {error.message}")
+    return problems

@@ -107,9 +107,28 @@ class WorkTree:
         except MloError:  # a socket, a link: certainly not an entry
             return False
 
-    def keep(self, name: str) -> Entry:
-        """Put what the path holds into the store. Raises FileNotFoundError if it holds nothing."""
-        entry = record(self.store, self.index, self.path(name), progress=self._progress)
+    def secure(self, name: str) -> Entry | None:
+        """What the path holds, now certain to be whole in the store: read through there, and mended from the path
+        where an object is missing or damaged. To be asked before the path's own bytes go."""
+        entry = self.entry(name)
+        if entry is None or self._is_sound(entry):
+            return entry
+        return self.keep(name, fresh=True)
+
+    def _is_sound(self, entry: Entry) -> bool:
+        try:
+            for digest in closure(self.store, entry):
+                self.store.verify(digest)
+        except (NotFound, IntegrityError):
+            return False
+        return True
+
+    def keep(self, name: str, *, fresh: bool = False) -> Entry:
+        """Put what the path holds into the store; `fresh` reads every byte of it again.
+
+        Raises FileNotFoundError if it holds nothing.
+        """
+        entry = record(self.store, self.index, self.path(name), progress=self._progress, fresh=fresh)
         self.index.hold(self.path(name), entry)
         self._seen[name] = entry
         return entry
@@ -141,7 +160,7 @@ class WorkTree:
     def bring_back(self, name: str, entry: Entry) -> None:
         """Make the path hold `entry` and nothing else, from the store.
 
-        What stands there is replaced: ask `unsaved` first. Raises ObjectMissing, ObjectCorrupt.
+        What stands there is replaced: ask `unsaved` first, then `secure`. Raises ObjectMissing, ObjectCorrupt.
         """
         if self.entry(name) != entry:
             self._seen.pop(name, None)
