@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -33,6 +34,10 @@ class Answer:
 
 
 Mlo = Callable[..., Answer]
+
+# A shell without job control starts background jobs with SIGINT ignored, and children inherit that. Tests that press
+# Ctrl-C mean a process that was started by hand.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,8 @@ def test_every_command_has_help_with_examples_and_the_common_options(row: Row, m
     for path, command in leaves(load_command(row), (row.name,)):
         text = mlo(*path, "--help").stdout
         assert re.search(rf"^ +mlo {row.name}\b", text, re.MULTILINE), f"no example in {' '.join(path)} --help"
+        names = [parameter.name for parameter in command.params]
+        assert len(names) == len(set(names)), "a parameter bears the name of a common option"
         assert {"--json", "--quiet", "--debug", "--env", "-C"} <= {
             name for option in command.params for name in option.opts
         }
