@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from mlops_cli.core.base.digest import sha256_bytes
 from mlops_cli.core.base.git import head
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric, StageRecord
 from mlops_cli.core.models.save import save_model
@@ -141,7 +142,7 @@ def _stages(run_id: str, held: dict[str, Entry], *, with_model: bool) -> tuple[S
     def stage(name: str, deps: list[str], outs: list[str], seconds: float) -> StageRecord:
         return StageRecord(
             name,
-            f"{name:0<64}"[:64],
+            sha256_bytes(name.encode()),
             "ran",
             run_id,
             {path: held[path].digest for path in deps},

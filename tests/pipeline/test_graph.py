@@ -100,9 +100,17 @@ def test_paths_outside_the_project_are_refused(tmp_path: Path, path: str, field:
         graph(tmp_path, a={field: [path]})
 
 
-@pytest.mark.parametrize("path", [".mlo/x", ".git/hooks/pre-commit", "mlo.lock", "mlo.yaml", ".gitignore"])
+@pytest.mark.parametrize(
+    "path", [".mlo/x", ".git/hooks/pre-commit", "sub/.git/config", ".GIT/x", "mlo.lock", "mlo.yaml", ".gitignore"]
+)
 def test_outputs_that_belong_to_mlo_or_git_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(ProjectError, match="belongs to"):
+        graph(tmp_path, a={"outs": [path]})
+
+
+@pytest.mark.parametrize("path", ["a\nb", "a\0", "a\tb"])
+def test_an_output_that_gitignore_could_not_name_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ProjectError, match="control character"):
         graph(tmp_path, a={"outs": [path]})
 
 

@@ -69,6 +69,13 @@ def test_an_absent_lock_is_an_empty_one(tmp_path: Path) -> None:
     [
         "version: 1\ndata: {../x: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32),
         "version: 1\ndata: {/etc/passwd: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32),
+        "version: 1\ndata: {.git/hooks: {digest: 'xxh128:%s', kind: dir, size: 1}}" % ("0" * 32),
+        "version: 1\ndata: {sub/.GIT/config: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32),
+        "version: 1\ndata: {.mlo: {digest: 'xxh128:%s', kind: dir, size: 1}}" % ("0" * 32),
+        "version: 1\ndata: {mlo.yaml: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32),
+        "version: 1\ndata: {x/./y: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32),
+        "version: 1\nstages: {s: {key: ../../../etc/passwd, cmd: x}}",
+        "version: 1\nstages: {s: {key: '', cmd: x}}",
         "version: 1\ndata: {x: {digest: 'md5:%s', kind: file, size: 1}}" % ("0" * 32),
         "version: 1\ndata: {x: {digest: 'xxh128:%s', kind: socket, size: 1}}" % ("0" * 32),
         "version: 1\nsurprise: 1",
@@ -80,6 +87,12 @@ def test_an_absent_lock_is_an_empty_one(tmp_path: Path) -> None:
 def test_a_crafted_or_damaged_lock_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(IntegrityError):
         parse_lock(text, tmp_path / "mlo.lock")
+
+
+def test_a_lock_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mlo.lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(IntegrityError, match="UTF-8"):
+        read_lock(tmp_path / "mlo.lock")
 
 
 def test_a_newer_lock_and_one_with_conflict_markers_say_what_to_do(tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path, PurePosixPath
 from mlops_cli.core.base.files import safe_join
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock
+from mlops_cli.core.project.paths import is_reserved
 from mlops_cli.core.project.schema import Project
-
-_RESERVED = {".mlo", ".git"}
-_OWN_FILES = {"mlo.yaml", "mlo.lock", ".gitignore"}
 
 
 def lock_name(root: Path, path: Path) -> str:
@@ -28,7 +26,7 @@ def lock_name(root: Path, path: Path) -> str:
     name = relative.as_posix()
     if name == ".":
         raise UsageError(f"{path} is the project itself", hint="put the data into a folder of its own, such as data/")
-    if _RESERVED & {part.lower() for part in relative.parts} or name in _OWN_FILES:
+    if is_reserved(name):
         raise UsageError(f"{name} belongs to git or mlo", hint="keep data in a folder of its own, such as data/")
     try:
         name.encode()

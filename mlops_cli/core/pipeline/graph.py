@@ -15,11 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.files import safe_join
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
+from mlops_cli.core.project.paths import is_reserved
 from mlops_cli.core.project.schema import Stage
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")  # it becomes the name of a file
-# What mlo and git keep in the project's folder is nobody's output.
-RESERVED = (".mlo", ".git", "mlo.yaml", "mlo.lock", ".gitignore")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +128,14 @@ def _clean(path: str, verb: str, stage: str, root: Path) -> str:
             f"stage {stage} {verb} {path}, which is {where}",
             hint="write a file or folder below the folder of mlo.yaml; bring other data in with mlo data add",
         )
-    if clean.parts[0] in RESERVED and (verb == "writes" or clean.parts[0] in (".mlo", ".git")):
-        raise ProjectError(
-            f"stage {stage} {verb} {path}, which belongs to {'git' if 'git' in clean.parts[0] else 'mlo'}",
-            hint="choose another path",
-        )
     text = clean.as_posix()
+    if is_reserved(text) if verb == "writes" else clean.parts[0] in (".mlo", ".git"):
+        owner = "git" if ".git" in text.lower() else "mlo"
+        raise ProjectError(f"stage {stage} {verb} {path}, which belongs to {owner}", hint="choose another path")
+    if any(ord(character) < 32 for character in text):  # a line break would be two patterns in .gitignore
+        raise ProjectError(
+            f"stage {stage} {verb} {path!r}, whose name holds a control character", hint="choose another path"
+        )
     try:
         safe_join(root, text)
     except IntegrityError as error:

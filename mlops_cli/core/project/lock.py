@@ -3,7 +3,8 @@ so that two branches conflict only where they differ. Its format stands in LOCK.
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -13,8 +14,10 @@ from mlops_cli.core.base.files import safe_join, write_atomic
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.project import yaml12
+from mlops_cli.core.project.paths import is_reserved
 
 VERSION = 1
+_KEY = re.compile(r"[0-9a-f]{64}")
 _HEADER = "# Written by mlo. Edit mlo.yaml instead; keep this file in git.\n"
 
 
@@ -59,6 +62,8 @@ def read_lock(path: Path) -> Lock:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Lock()
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{path.name} is not UTF-8: {error}", hint=f"git checkout -- {path.name}") from None
     return parse_lock(text, path)
 
 
@@ -77,7 +82,14 @@ def parse_lock(text: str, path: Path) -> Lock:
     lock = Lock(file.data, file.stages)
     for name, entry in lock.entries.items():
         safe_join(path.parent, name)
+        if is_reserved(name) or PurePosixPath(name).as_posix() != name:
+            raise IntegrityError(f"{path.name} names {name!r}, where mlo writes no data", hint="someone altered it")
         Digest.parse(entry.digest)
+    for name, stage in lock.stages.items():
+        if not _KEY.fullmatch(stage.key):  # it becomes the name of a file
+            raise IntegrityError(
+                f"{path.name}: {stage.key!r} is no key of stage {name}", hint=f"git checkout -- {path.name}"
+            )
     return lock
 
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+_PRIVATE = frozenset({".git", ".mlo"})
+_OWN_FILES = frozenset({"mlo.yaml", "mlo.lock", ".gitignore"})
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a path, relative to the root, is git's or mlo's own, in any case: a lock or a stage that wrote there
+    could install a hook of git's, which runs."""
+    folded = name.lower()
+    return folded in _OWN_FILES or not _PRIVATE.isdisjoint(folded.split("/"))
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectPaths:
