@@ -126,6 +126,11 @@ def test_parameters_are_laid_down_to_plain_values(value: Any, expected: Any) -> 
     assert type(got) is type(expected)
 
 
+def test_half_characters_are_spelled_out() -> None:
+    assert values.text("raw\udcff", "t") == "raw\\udcff"
+    assert values.plain({"a\udcff": ["\udcfe", Path("b\udcff")]}, "p") == {"a\\udcff": ["\\udcfe", "b\\udcff"]}
+
+
 def test_a_parameter_or_tag_as_long_as_a_book_is_refused() -> None:
     with pytest.raises(UsageError, match="9,000 characters"):
         values.plain("x" * 9000, "p")

@@ -13,6 +13,7 @@ from tracking_kit import objects
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.records import LoggedModel, Metric, Signature
 from mlops_cli.core.errors import IntegrityError, ProjectError, UsageError
+from mlops_cli.core.store.protocol import UnsupportedFile
 from mlops_cli.core.store.tree import walk
 from mlops_cli.core.tracking import frames
 from mlops_cli.core.tracking.spool import Spool, read_file, read_spool, spool_files, writer_of
@@ -120,6 +121,38 @@ def test_artifacts_are_copied_at_once_and_put_into_the_store(tmp_path: Path) -> 
     entry = read_spool(tmp_path / "spool", store).artifacts["curves/roc.csv"]
     assert store.read(entry.name) == b"fpr,tpr\n"
     assert read_spool(tmp_path / "spool").artifacts["curves/roc.csv"] == entry
+
+
+@pytest.mark.parametrize("odd", ["repository", "nowhere", "loop", "pipe"])
+def test_a_folder_that_no_store_would_take_is_refused_when_it_is_logged(tmp_path: Path, odd: str) -> None:
+    folder = tmp_path / "plots"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "good.csv").write_text("1")
+    if odd == "repository":
+        (folder / "inner" / ".git").mkdir()
+    elif odd == "pipe":
+        os.mkfifo(folder / "inner" / "pipe")
+    else:
+        (folder / "inner" / "link").symlink_to(folder if odd == "loop" else tmp_path / "absent")
+    spool = Spool(tmp_path / "spool")
+    with pytest.raises(UnsupportedFile, match="inner"):
+        spool.keep(folder, "plots")
+    assert not list((tmp_path / "spool" / "files").iterdir())
+
+
+def test_a_folder_around_the_spool_is_not_copied_into_itself(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedFile, match="logs to"):
+        Spool(tmp_path / "around" / "spool").keep(tmp_path / "around", "all")
+
+
+def test_what_was_put_among_the_copies_by_hand_stops_no_reading(tmp_path: Path) -> None:
+    (tmp_path / "plots").mkdir()
+    spool = Spool(tmp_path / "spool")
+    place = spool.keep(tmp_path / "plots", "plots")
+    spool.append(Artifact("plots", place), Tag("a", "b"))
+    (tmp_path / "spool" / "files" / place / ".git").mkdir()
+    logged = read_spool(tmp_path / "spool", objects(tmp_path))
+    assert (logged.artifacts, logged.tags) == ({}, {"a": "b"})
 
 
 def test_a_folder_is_one_artifact(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class Recording:
             if not path.exists():
                 raise NotFound(f"there is no file {path} to log", hint="write it before log_artifact")
         named = values.artifact_name(name if name is not None else path.resolve().name)
-        self._spool.append(Artifact(named, self._spool.keep(path, path.resolve().name)))
+        self._spool.append(Artifact(named, self._spool.keep(path, named.rpartition("/")[2])))
 
     def log_figure(self, figure: Any, name: str) -> None:
         named, data = figure_bytes(figure, values.artifact_name(name))

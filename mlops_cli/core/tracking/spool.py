@@ -23,8 +23,9 @@ from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
 from mlops_cli.core.errors import MachineError, ProjectError, UsageError
 from mlops_cli.core.store.index import Index
-from mlops_cli.core.store.protocol import ChangedWhileRead
+from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 from mlops_cli.core.store.snapshot import observe, record
+from mlops_cli.core.store.tree import forbidden_name
 from mlops_cli.core.tracking import frames
 from mlops_cli.core.tracking.processes import born
 from mlops_cli.core.tracking.spooled import Artifact, Model, Param, Point, Record, Tag, Writer, decoder, encoder
@@ -56,15 +57,21 @@ class Spool:
                 self._write(data)
 
     def keep(self, source: Path, name: str) -> str:
-        """Copy a file or folder below `files` and return its place there. Only a whole copy gets a record."""
+        """Copy a file or folder below `files` and return its place there. Only a whole copy gets a record.
+
+        Links are followed. Raises UnsupportedFile for what no store would take.
+        """
+        if self.folder.resolve().is_relative_to(source.resolve()):
+            raise UnsupportedFile(f"{source} holds what mlo logs to", hint="name the files or a folder inside it")
         place = f"{secrets.token_hex(8)}/{name}"
         target = safe_join(self.folder / FILES, place)
         with machine_errors(f"cannot keep {source}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target)
-            else:
-                shutil.copyfile(source, target)
+            try:
+                _copy(source, target, ())
+            except BaseException:
+                shutil.rmtree(target.parent, ignore_errors=True)
+                raise
         return place
 
     def keep_bytes(self, data: bytes, name: str) -> str:
@@ -106,6 +113,25 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.close(self._handle)
             self._handle = -1
+
+
+def _copy(source: Path, target: Path, around: tuple[Path, ...]) -> None:
+    """Copy a file, or a folder file by file; `around` are the folders it was reached through."""
+    if source.is_dir():
+        real = source.resolve()
+        if real in around:
+            raise UnsupportedFile(f"{source} is a link to a folder around it", hint="remove the link, or log files")
+        target.mkdir()
+        for item in sorted(source.iterdir()):
+            if forbidden_name(os.fsencode(item.name)):
+                raise UnsupportedFile(f"{item} belongs to git or mlo", hint="move it out of the folder that you log")
+            _copy(item, target / item.name, (*around, real))
+    elif source.is_file():
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
+    else:
+        what = "a link that leads nowhere" if source.is_symlink() else "no ordinary file"
+        raise UnsupportedFile(f"{source} is {what}", hint="move it out of the folder that you log")
 
 
 def _payload(record: Record) -> bytes:
@@ -229,4 +255,6 @@ def _entry(path: Path, store: LocalStore | None) -> Entry | None:
     try:
         return record(store, index, path) if store is not None else observe(index, path, "xxh128")
     except (FileNotFoundError, ChangedWhileRead):  # another process was first: it read the spool and removed it
+        return None
+    except UnsupportedFile:  # `keep` takes no such thing; what got there by hand must not stop every later command
         return None

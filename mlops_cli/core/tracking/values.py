@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return _scalar(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_utf8(key): _plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=str)
     if isinstance(value, list | tuple):
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat()
-    return str(value)
+    return _utf8(value)
 
 
 def _scalar(value: bool | int | float | str | None) -> bool | int | float | str | None:
@@ -118,12 +118,18 @@ def _scalar(value: bool | int | float | str | None) -> bool | int | float | str 
         return value
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**63 else str(int(value))
-    return float(value) if isinstance(value, float) else str(value)
+    return float(value) if isinstance(value, float) else _utf8(value)
+
+
+def _utf8(value: object) -> str:
+    """The text of a value. A file name that is not UTF-8 comes from Python with half characters, which no file and
+    no database takes; they are spelled out as `\\udcff`."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def text(value: object, name: str) -> str:
     """A tag as text. Raises UsageError for more than 8,000 characters."""
-    result = str(value)
+    result = _utf8(value)
     if len(result) > MAX_TEXT:
         raise UsageError(
             f"tag {name} has {len(result):,} characters; {MAX_TEXT:,} are the most", hint="use log_artifact"
