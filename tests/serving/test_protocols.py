@@ -209,6 +209,7 @@ def test_v2_takes_each_tensor_in_the_ways_the_protocol_allows(client: httpx.Clie
         ({"temp": {"shape": [10**18, 10**18]}}, "expected the shape [n] or [n, 1]"),
         ({"temp": {"shape": [1, 1, 1]}}, "expected the shape [n] or [n, 1]"),
         ({"temp": {"shape": [2, 1], "data": [[1.0, 2.0]]}}, "nested data does not have the shape [2, 1]"),
+        ({"temp": {"shape": [1], "data": [[41.5], 40.5]}}, "nested data does not have the shape [1]"),
         ({"temp": {"shape": [1], "data": [[[1.0]]]}}, "element 0 is a list, which is no FP64"),
         ({"temp": {"datatype": "FLOAT"}}, "FLOAT is no datatype"),
         ({"temp": {"datatype": "BYTES"}}, "element 0 is 41.5, which is no BYTES"),
@@ -234,6 +235,7 @@ def test_v2_names_the_tensor_at_fault(client: httpx.Client, change: dict[str, An
 
 def test_v2_refuses_unknown_outputs_models_and_versions(client: httpx.Client) -> None:
     assert "no output nope" in infer(client, tensors(), outputs=[{"name": "nope"}]).json()["error"]
+    assert "asked for twice" in infer(client, tensors(), outputs=[{"name": "predict"}] * 2).json()["error"]
     for path in ("/v2/models/trains", "/v2/models/trains/infer", "/v2/models/flights/versions/2/ready"):
         answer = client.request("POST" if path.endswith("infer") else "GET", path, json={})
         assert answer.status_code == 404

@@ -62,8 +62,10 @@ class Inference:
         rows = _rows(request.inputs, served)
         wanted = [output.name for output in request.outputs or ()] or [PREDICT]
         offered = {output["name"] for output in _outputs(served)}
-        if unknown := [name for name in wanted if name not in offered]:
+        if unknown := [name[:100] for name in wanted if name not in offered]:
             raise BadInput(f"the model has no output {', '.join(unknown[:10])}; it has {', '.join(sorted(offered))}")
+        if len(set(wanted)) < len(wanted):  # a short name, written often, would ask for a reply of any size
+            raise BadInput("an output is asked for twice")
 
         def encode(answer: Answer, request_id: str) -> bytes:
             return msgspec.json.encode(
@@ -165,9 +167,10 @@ def _flat(tensor: _Tensor) -> list[Any]:
         raise BadInput(f"tensor {tensor.name}: {tensor.datatype[:20]} is no datatype; use {', '.join(_ELEMENTS)}")
     data = tensor.data
     if data and type(data[0]) is list:
-        if len(tensor.shape) == 2 and any(type(row) is not list or len(row) != tensor.shape[1] for row in data):
-            raise BadInput(f"tensor {tensor.name}: its nested data does not have the shape {tensor.shape}")
-        data = [element for row in data if type(row) is list for element in row]
+        width = tensor.shape[1] if len(tensor.shape) == 2 else None
+        if any(type(row) is not list or len(row) != (width or len(row)) for row in data):
+            raise BadInput(f"tensor {tensor.name}: its nested data does not have the shape {tensor.shape[:8]}")
+        data = [element for row in data for element in row]
     if any(size < 0 for size in tensor.shape) or prod(tensor.shape) != len(data):
         raise BadInput(f"tensor {tensor.name}: the shape {tensor.shape[:8]} does not fit {len(data)} elements of data")
     kinds = set(map(type, data)) - {type(None)}
