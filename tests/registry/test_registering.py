@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from registry_project import RegistryProject, rows
 
-from mlops_cli.core.base.digest import Digest, sha256_file
+from mlops_cli.core.base.digest import Digest, digest_bytes, sha256_file
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, RemoteError, UsageError
 from mlops_cli.core.events.chain import verify
 from mlops_cli.core.workflows.register import register, register_model
@@ -51,6 +51,72 @@ def test_the_last_finished_run_is_registered_and_one_may_be_named_by_a_prefix(pr
     assert register_model(project.workspace(), f"runs:{first}").version == 2
 
 
+def test_a_trial_and_another_branch_s_run_are_not_registered_unless_they_are_named(project: RegistryProject) -> None:
+    good = project.run(seed=1)
+    trial = project.run(seed=2, overrides={"seed": 2})
+    other = project.run(seed=3, lock=False)
+    assert register_model(project.workspace()).run == good
+    made = register(project.workspace(), trial)
+    assert (made.version.run, made.overrides) == (trial, {"seed": 2})
+    assert any("-P" in note for note in made.notes)
+    assert register_model(project.workspace(), other).run == other
+
+
+def test_no_run_with_the_model_of_the_lock_is_refused_with_the_ways_on(project: RegistryProject) -> None:
+    lock = project.workspace().paths.lock
+    project.run(seed=1)
+    kept = lock.read_text()
+    clone = RegistryProject(project.root.parent / "clone")
+    trial = clone.run(seed=2, overrides={"seed": 2})
+    (clone.root / "mlo.lock").write_text(kept)
+    with pytest.raises(NotFound, match="no finished run here made the model") as caught:
+        register_model(clone.workspace())
+    assert f"mlo register {trial[:8]}" in str(caught.value.hint)
+
+
+def test_a_lock_without_a_model_falls_back_to_the_latest_run_and_says_so(project: RegistryProject) -> None:
+    run_id = project.run(lock=False)
+    made = register(project.workspace())
+    assert made.version.run == run_id
+    assert "mlo.lock records no model at model" in made.notes[0]
+
+
+def test_a_run_that_found_the_model_up_to_date_gives_way_to_the_one_that_made_it(project: RegistryProject) -> None:
+    maker = project.run()
+    workspace = project.workspace()
+    again = msgspec.structs.replace(workspace.runs.latest(), id="d" * 32, start="2026-02-01T00:00:00.000000Z", pid=0)
+    workspace.runs.start(msgspec.structs.replace(again, status="running"))
+    workspace.runs.finish(again)
+    assert register_model(project.workspace()).run == maker
+    rescored = {**again.outputs, "data/test.csv": again.outputs["data/train.csv"]}
+    other = msgspec.structs.replace(again, id="c" * 32, start="2026-02-02T00:00:00.000000Z", outputs=rescored)
+    workspace.runs.start(msgspec.structs.replace(other, status="running"))
+    workspace.runs.finish(other)
+    assert register_model(project.workspace()).run == "c" * 32  # its evaluation rows are others
+
+
+def test_the_notes_say_what_sets_the_run_apart_from_the_present_commit(project: RegistryProject) -> None:
+    project.commit("first")
+    project.run()
+    (project.root / "more.txt").write_text("more\n")
+    project.commit("second")
+    assert any("is not HEAD" in note for note in register(project.workspace()).notes)
+
+
+def test_code_that_no_commit_holds_is_noted(project: RegistryProject) -> None:
+    project.commit("first")
+    project.run()
+    workspace = project.workspace()
+    run = workspace.runs.latest()
+    code = {path: str(digest_bytes(path.encode(), "xxh128")) for path in ("train.py", "mlo.yaml")}
+    mine = msgspec.structs.replace(run, id="d" * 32, inputs={**run.inputs, **code}, dirty=True)
+    workspace.runs.start(msgspec.structs.replace(mine, status="running"))
+    workspace.runs.finish(mine)
+    notes = register(project.workspace(), "d" * 32).notes
+    assert "train.py, which the run read, is in no commit: commit it, or the code may be lost" in notes
+    assert "the work tree had changes that were not committed; they were not kept" in notes
+
+
 def test_registering_the_same_model_again_gives_the_version_it_has(project: RegistryProject) -> None:
     project.run()
     first = register(project.workspace())
@@ -89,7 +155,7 @@ def test_a_model_folder_that_the_run_wrote_without_logging_it_is_found(project: 
     quiet = msgspec.structs.replace(run, id="f" * 32, model=None, start="2026-02-01T00:00:00.000000Z", pid=0)
     workspace.runs.start(msgspec.structs.replace(quiet, status="running"))
     workspace.runs.finish(quiet)
-    assert register_model(project.workspace()).run == "f" * 32
+    assert register_model(project.workspace(), "f" * 32).run == "f" * 32
 
 
 def test_without_evaluation_rows_or_a_model_section_the_notes_say_what_is_lacking(project: RegistryProject) -> None:
@@ -143,7 +209,7 @@ def test_a_model_whose_file_is_not_the_one_the_script_logged_is_refused(project:
     workspace.runs.start(msgspec.structs.replace(other, status="running", model=None))
     workspace.runs.finish(other)
     with pytest.raises(IntegrityError, match=r"model/model.skops is not what run eeeeeeee logged"):
-        register_model(project.workspace())
+        register_model(project.workspace(), "e" * 32)
     assert project.workspace().registry.history() == []
 
 

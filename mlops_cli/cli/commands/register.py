@@ -14,14 +14,15 @@ app = make_app("Make a run's model a version that can be promoted.")
 def register(
     ctx: typer.Context,
     run: str = typer.Argument(
-        "", metavar="RUN", help="A run's id or the beginning of one; the last finished by default."
+        "", metavar="RUN", help="A run's id or the beginning of one; by default the one that made mlo.lock's model."
     ),
     name: str = typer.Option("", "--name", help="The model's name; model.name of mlo.yaml by default."),
 ) -> None:
     """Make a run's model a version that can be promoted.
 
     Records the sha256 of every file of the model, its scores on model.evaluate, the drift profile of model.reference,
-    and every digest, parameter and commit behind it. The same model of the same run is registered once.
+    and every digest, parameter and commit behind it. The same model of the same run is registered once. Without RUN it
+    is the run that made the model which mlo.lock records, never a trial (-P) or another branch's; RUN may be any run.
 
     \b
     Examples:

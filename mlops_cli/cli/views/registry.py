@@ -76,10 +76,21 @@ def show_registration(made: Registration, output: Output) -> None:
     version = made.version
     if not made.created:
         output.line(f"{version.title} is this model already: run {version.run[:8]}, registered {when(version.time)}")
+        for note in made.notes:
+            output.line(f"  note     {note}")
         return
     output.line(f"registered {version.title} from run {version.run[:8]}", style="bold green")
     model = version.model
     output.line(f"  model    {short(model.digest)}  {plural(model.files, 'file')}, {human_bytes(model.size)}")
+    if version.commit is not None:
+        branch = f" on {version.branch}" if version.branch else ""
+        output.line(f"  commit   {version.commit[:8]}{branch}{', with changes' if version.dirty else ''}")
+    else:
+        output.line("  commit   none: the project had no commit in git")
+    if version.params:
+        output.line(f"  params   {pairs(version.params)}")
+    if made.overrides:
+        output.line(f"  -P       {pairs(made.overrides)}")
     if version.evaluate is not None:
         output.line(f"  scores   {pairs(version.scores)}  on {version.evaluate.path}")
     elif version.metrics:

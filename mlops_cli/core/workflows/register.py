@@ -14,6 +14,7 @@ from mlops_cli.core.registry.records import Evaluation, Version
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.transfer import push_digests, push_objects
 from mlops_cli.core.store.tree import walk
+from mlops_cli.core.workflows.choose import choose_run, describe_origin
 from mlops_cli.core.workflows.resolve import bring, entry_of, load_resolved, model_folder, model_of_run
 from mlops_cli.core.workflows.rows import read_rows, score_each
 from mlops_cli.core.workflows.workspace import Workspace
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A version, and whether this call made it. `notes` say what its facts lack."""
+    """A version, and whether this call made it. `notes` say what its facts lack; `overrides` are the run's (-P)."""
 
     version: Version
     created: bool
     notes: list[str] = []
+    overrides: dict[str, Any] = {}
 
 
 def register_model(workspace: Workspace, run: str | None = None, *, name: str | None = None) -> Version:
@@ -37,29 +39,34 @@ def register_model(workspace: Workspace, run: str | None = None, *, name: str | 
 
 
 def register(workspace: Workspace, run: str | None = None, *, name: str | None = None) -> Registration:
-    """Register the model of a run (an id or a prefix; the last finished one if None) under `name` or model.name.
+    """Register the model of a run under `name` or model.name.
+
+    run: an id or a prefix; None for the run that made the model which mlo.lock records, see `choose_run`.
 
     Every object that the version names is in the cache, and on the registry's remote if it has one, before the event
     is appended; a call that is cut short leaves no half version. The same model of the same run is registered once.
     Raises NotFound (no run, no model), ProjectError, IntegrityError, RemoteError.
     """
-    chosen = _choose(workspace, run)
-    called = _name(workspace, name)
     notes: list[str] = []
+    chosen = _choose(workspace, run, notes)
+    called = _name(workspace, name)
     if not chosen.model and not (workspace.project.model and workspace.project.model.path in chosen.outputs):
         raise _no_model(workspace, chosen)
     entry = model_of_run(workspace, chosen)
     known = next((it for it in workspace.registry.of_run(chosen.id) if (it.name, it.model) == (called, entry)), None)
     if known is not None:
-        return Registration(known, created=False)
+        return Registration(known, created=False, notes=notes, overrides=chosen.overrides)
+    describe_origin(workspace, chosen, notes)
     facts = _facts(workspace, chosen, called, entry, notes)
     _share(workspace, facts)
     version, created = workspace.registry.add_version(facts)
-    return Registration(version, created, notes)
+    return Registration(version, created, notes, chosen.overrides)
 
 
-def _choose(workspace: Workspace, prefix: str | None) -> Run:
-    run = workspace.runs.latest() if prefix is None else workspace.runs.get(prefix.removeprefix("runs:"))
+def _choose(workspace: Workspace, prefix: str | None, notes: list[str]) -> Run:
+    if prefix is None:
+        return choose_run(workspace, notes)
+    run = workspace.runs.get(prefix.removeprefix("runs:"))
     if run.status != "finished":
         raise ProjectError(
             f"run {run.short} is {run.status}; only a finished run's model can be registered",
