@@ -20,6 +20,7 @@ class Mlo(typer.core.TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        self.params.extend(common_options())  # `mlo -C DIR run` is as good as `mlo run -C DIR`
         for row in COMMANDS:
             self.commands[row.name] = typer.core.TyperCommand(row.name, help=row.summary, rich_markup_mode=None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+PATIENCE_S = 0.5
+SHORT_WIDTH = 18
+
+
+class _Waiting:
+    """A progress bar that is not drawn yet: what was done meanwhile, and when (monotonic) to draw it."""
+
+    def __init__(self, until_s: float, done: int, draw: Callable[[], None]) -> None:
+        self.until_s = until_s
+        self.done = done
+        self.draw = draw
+
+
 class Output:
     """The terminal, or the pipe, of one command."""
 
@@ -25,6 +39,7 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self._bar: Any = None
+        self._waiting: _Waiting | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -55,12 +70,13 @@ class Output:
             from rich.console import Console
             from rich.table import Table
 
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for header in headers:
-                table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+            console = Console()
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            for header, width in zip(headers, _widths(headers, cells, right, console.width), strict=True):
+                table.add_column(header, justify="right" if header in right else "left", no_wrap=True, width=width)
             for row in cells:
                 table.add_row(*(cell.replace("[", r"\[") for cell in row))
-            Console().print(table)
+            console.print(table)
             return
         widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
         for row in [list(headers), *cells]:
@@ -93,10 +109,16 @@ class Output:
             print(f"hint: {error.hint}", file=sys.stderr)
 
     def begin(self, label: str, total: int | None, unit: Unit) -> None:
-        """Start a progress bar with rate and time left; nothing off a terminal, under --quiet or --json."""
+        """Start a progress bar with rate and time left; nothing off a terminal, under --quiet or --json.
+
+        It is drawn once the work has lasted long enough to be worth a look.
+        """
         self.end()
         if self.quiet or self.as_json or not sys.stderr.isatty():
             return
+        self._waiting = _Waiting(time.monotonic() + PATIENCE_S, 0, lambda: self._draw(label, total, unit))
+
+    def _draw(self, label: str, total: int | None, unit: Unit) -> None:
         from rich import progress as bars
         from rich.console import Console
 
@@ -111,13 +133,33 @@ class Output:
         self._bar.add_task(label, total=total)
 
     def advance(self, amount: int = 1) -> None:
+        if self._waiting is not None:
+            self._waiting.done += amount
+            if time.monotonic() < self._waiting.until_s:
+                return
+            amount, waiting, self._waiting = self._waiting.done, self._waiting, None
+            waiting.draw()
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0], amount)
 
     def end(self) -> None:
+        self._waiting = None
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _widths(headers: Sequence[str], cells: list[list[str]], right: Sequence[str], available: int) -> list[int]:
+    """How wide each column may be. Where all is too wide, the longest texts lose their ends; numbers and short words
+    stay whole."""
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    can_shrink = [place for place, header in enumerate(headers) if header not in right and widths[place] > SHORT_WIDTH]
+    while can_shrink and sum(widths) + 2 * len(widths) > available:
+        longest = max(can_shrink, key=widths.__getitem__)
+        if widths[longest] <= SHORT_WIDTH:
+            break
+        widths[longest] -= 1
+    return widths
 
 
 def json_text(result: Any) -> str:
@@ -137,7 +179,8 @@ def human_bytes(size: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 file`, `3 files`, `2 entries`."""
+    """`1 file`, `3 files`, `2 entries`, `5 days`."""
     if count == 1:
         return f"1 {noun}"
-    return f"{count:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+    many = noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
+    return f"{count:,} {many}"

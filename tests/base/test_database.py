@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlops_cli.core.base.database import Database
-from mlops_cli.core.errors import IntegrityError, ProjectError
+from mlops_cli.core.errors import IntegrityError, MachineError, ProjectError
 
 FIRST = "CREATE TABLE thing (id INTEGER PRIMARY KEY, name TEXT UNIQUE)"
 SECOND = "ALTER TABLE thing ADD COLUMN size INTEGER; CREATE INDEX thing_size ON thing (size)"
@@ -73,3 +73,19 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to look like one" * 30)
     with pytest.raises(IntegrityError, match=r"mlo\.db is damaged"):
         Database(path)
+
+
+def test_a_folder_that_cannot_be_written_can_still_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mlo.db"
+    first = Database(path)
+    first.migrate("things", [FIRST])
+    first.execute("INSERT INTO thing (name) VALUES ('a')")
+    first.close()
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere, so permissions cannot be taken away
+    before = sorted(tmp_path.iterdir())
+    database = Database(path)
+    database.migrate("things", [FIRST])
+    assert database.rows("SELECT name FROM thing") == [("a",)]
+    with pytest.raises(MachineError, match="readonly"):
+        database.execute("INSERT INTO thing (name) VALUES ('b')")
+    assert sorted(tmp_path.iterdir()) == before

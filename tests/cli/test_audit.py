@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import Mlo
+from command_line import Mlo
 from registry_project import MLO_YAML, RegistryProject
 
 

@@ -37,3 +37,18 @@ def test_bash_offers_commands_and_those_inside_a_group(tmp_path: Path) -> None:
 
 def test_bash_is_not_offered_a_traceback_outside_a_project(tmp_path: Path) -> None:
     assert complete_in_bash("mlo doctor", tmp_path) == []
+
+
+def test_bash_offers_what_the_project_holds(trained: Path) -> None:
+    assert complete_in_bash("mlo run", trained) == ["prepare", "train", "evaluate"]
+    assert set(complete_in_bash("mlo promote", trained)) == {"tiny@1", "tiny@production", "tiny@latest"}
+    assert set(complete_in_bash("mlo run -P", trained)) == {"seed=", "depth="}
+    assert "latest" in complete_in_bash("mlo runs show", trained)
+    assert complete_in_bash("mlo rollback", trained) == ["tiny"]
+    assert complete_in_bash("mlo promote tiny@1", trained) == ["production"]
+    assert set(complete_in_bash("mlo why", trained)) >= {"train", "tiny@production"}
+
+
+def test_a_project_that_cannot_be_read_offers_nothing_and_says_nothing(here: Path) -> None:
+    (here / "mlo.yaml").write_text("nonsense: [")
+    assert complete_in_bash("mlo run", here) == []

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Mlo
+from command_line import Mlo
 
 from mlops_cli.core.project.lock import Lock, StageLock, read_lock, write_lock
 

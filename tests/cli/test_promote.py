@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Mlo
+from command_line import Mlo
 from registry_project import RegistryProject
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Mlo
+from command_line import Mlo
 
 YAML = """\
 # My project.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Mlo
+from command_line import Mlo
 
 HEAVY = {"numpy", "pandas", "git", "rich", "sklearn", "pyarrow", "fsspec", "scipy", "skops", "fastapi", "asyncio"}
 

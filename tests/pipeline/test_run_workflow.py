@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import git
 from pipeline_kit import CHAIN, Notes, chain, run, statuses, workspace, write_project
+from tiny_project import git
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.errors import (

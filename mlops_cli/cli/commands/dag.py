@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -14,7 +15,8 @@ app = make_app("Draw the pipeline.")
 def dag(
     ctx: typer.Context,
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="STAGE", help="Only these, and what they depend on.")
+        list[str] | None,
+        typer.Argument(autocompletion=complete.stages, metavar="STAGE", help="Only these, and what they depend on."),
     ] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flowchart, which GitHub draws.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="As a Graphviz graph.")] = False,

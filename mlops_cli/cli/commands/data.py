@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.core.errors import Exit
@@ -16,7 +17,10 @@ SomePaths = Annotated[
     list[Path] | None, typer.Argument(metavar="PATH", help="Only these; everything in mlo.lock if left out.")
 ]
 RemoteName = Annotated[
-    str | None, typer.Option("--remote", "-r", metavar="NAME", help="Which remote; origin, or the only one.")
+    str | None,
+    typer.Option(
+        "--remote", "-r", autocompletion=complete.remotes, metavar="NAME", help="Which remote; origin, or the only one."
+    ),
 ]
 
 

@@ -7,12 +7,18 @@ from typing import Any
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
 app = make_app("Compare what the model sees with what it was trained on.")
 
-_REF = typer.Argument("", metavar="REF", help="flights@3, flights@production; by default the one in production.")
+_REF = typer.Argument(
+    "",
+    autocompletion=complete.references,
+    metavar="REF",
+    help="flights@3, flights@production; by default the one in production.",
+)
 _CURRENT = typer.Option(None, "--current", metavar="FILE", help="Check the rows of a Parquet or CSV file instead.")
 _WINDOW = typer.Option("", "--window", metavar="24h", help="How long the window is; drift.window by default.")
 _SINCE = typer.Option("", "--since", metavar="TIME", help="Where the window begins, as in 2013-04-01.")

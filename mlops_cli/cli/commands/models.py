@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -13,7 +14,9 @@ app = make_app("List and show registered models.")
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    name: str = typer.Argument("", metavar="NAME", help="Only the versions of this model."),
+    name: str = typer.Argument(
+        "", autocompletion=complete.model_names, metavar="NAME", help="Only the versions of this model."
+    ),
 ) -> None:
     """List every version, its aliases and its scores.
 
@@ -32,7 +35,12 @@ def list_(
 @app.command()
 def show(
     ctx: typer.Context,
-    model: str = typer.Argument(..., metavar="REF", help="name@3, name@production, or a name for its latest version."),
+    model: str = typer.Argument(
+        ...,
+        autocompletion=complete.references,
+        metavar="REF",
+        help="name@3, name@production, or a name for its latest version.",
+    ),
 ) -> None:
     """Show one version: scores, signature, files, aliases, history.
 

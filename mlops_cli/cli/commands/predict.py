@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -13,7 +14,12 @@ app = make_app("Predict the rows of a file.")
 @app.command()
 def predict(
     ctx: typer.Context,
-    model: str = typer.Argument(..., metavar="REF", help="name@production, name@3, name@latest or runs:<id>."),
+    model: str = typer.Argument(
+        ...,
+        autocompletion=complete.references,
+        metavar="REF",
+        help="name@production, name@3, name@latest or runs:<id>.",
+    ),
     source: str = typer.Argument(..., metavar="IN", help="The rows: a .parquet or .csv file."),
     target: str = typer.Argument(..., metavar="OUT", help="Where to write them with predictions: .parquet or .csv."),
     force: bool = typer.Option(False, "--force", help="Replace OUT if it exists."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.core.errors import Exit
@@ -14,8 +15,12 @@ app = make_app("Point an alias at a version, if its gates hold.")
 @app.command()
 def promote(
     ctx: typer.Context,
-    model: str = typer.Argument(..., metavar="REF", help="name@3, name@latest or name@staging."),
-    alias: str = typer.Argument("production", metavar="ALIAS", help="The alias to point at it."),
+    model: str = typer.Argument(
+        ..., autocompletion=complete.references, metavar="REF", help="name@3, name@latest or name@staging."
+    ),
+    alias: str = typer.Argument(
+        "production", autocompletion=complete.aliases, metavar="ALIAS", help="The alias to point at it."
+    ),
     dry: bool = typer.Option(False, "--dry-run", help="Judge the gates; change and record nothing."),
 ) -> None:
     """Point an alias at a version, if its gates hold.

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -14,7 +15,14 @@ app = make_app("Bring data, runs and models from a remote.")
 def pull(
     ctx: typer.Context,
     remote: Annotated[
-        str | None, typer.Option("--remote", "-r", metavar="NAME", help="Which remote; origin, or the only one.")
+        str | None,
+        typer.Option(
+            "--remote",
+            "-r",
+            autocompletion=complete.remotes,
+            metavar="NAME",
+            help="Which remote; origin, or the only one.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
 ) -> None:

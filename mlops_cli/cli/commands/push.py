@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -14,7 +15,14 @@ app = make_app("Send data, runs and models to a remote.")
 def push(
     ctx: typer.Context,
     remote: Annotated[
-        str | None, typer.Option("--remote", "-r", metavar="NAME", help="Which remote; origin, or the only one.")
+        str | None,
+        typer.Option(
+            "--remote",
+            "-r",
+            autocompletion=complete.remotes,
+            metavar="NAME",
+            help="Which remote; origin, or the only one.",
+        ),
     ] = None,
 ) -> None:
     """Send data, runs and models to a remote.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -14,7 +15,10 @@ app = make_app("Make a run's model a version that can be promoted.")
 def register(
     ctx: typer.Context,
     run: str = typer.Argument(
-        "", metavar="RUN", help="A run's id or the beginning of one; by default the one that made mlo.lock's model."
+        "",
+        autocompletion=complete.runs,
+        metavar="RUN",
+        help="A run's id or the beginning of one; by default the one that made mlo.lock's model.",
     ),
     name: str = typer.Option("", "--name", help="The model's name; model.name of mlo.yaml by default."),
 ) -> None:

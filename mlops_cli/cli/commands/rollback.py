@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -13,8 +14,10 @@ app = make_app("Point an alias back at the version before.")
 @app.command()
 def rollback(
     ctx: typer.Context,
-    model: str = typer.Argument(..., metavar="NAME", help="The model's name."),
-    alias: str = typer.Argument("production", metavar="ALIAS", help="The alias to point back."),
+    model: str = typer.Argument(..., autocompletion=complete.model_names, metavar="NAME", help="The model's name."),
+    alias: str = typer.Argument(
+        "production", autocompletion=complete.aliases, metavar="ALIAS", help="The alias to point back."
+    ),
 ) -> None:
     """Point an alias back at the version before.
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -14,12 +15,17 @@ app = make_app("Run the pipeline; stages that are up to date are restored, not r
 def run(
     ctx: typer.Context,
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="STAGE", help="Only these, and what they depend on.")
+        list[str] | None,
+        typer.Argument(autocompletion=complete.stages, metavar="STAGE", help="Only these, and what they depend on."),
     ] = None,
     params: Annotated[
         list[str] | None,
         typer.Option(
-            "-P", "--param", metavar="NAME=VALUE", help="Another value for a parameter; mlo.lock stays as it is."
+            "-P",
+            "--param",
+            autocompletion=complete.params,
+            metavar="NAME=VALUE",
+            help="Another value for a parameter; mlo.lock stays as it is.",
         ),
     ] = None,
     force: Annotated[

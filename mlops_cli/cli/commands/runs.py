@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list
@@ -36,7 +37,9 @@ def list_(
 @app.command()
 def show(
     ctx: typer.Context,
-    run: str = typer.Argument("latest", metavar="RUN", help="Four or more digits of its id, or latest."),
+    run: str = typer.Argument(
+        "latest", autocompletion=complete.runs, metavar="RUN", help="Four or more digits of its id, or latest."
+    ),
 ) -> None:
     """Show everything about a run: what it read, what it made, what it measured, where it ran.
 
@@ -55,7 +58,9 @@ def show(
 @app.command()
 def compare(
     ctx: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more; latest is one.")],
+    runs: Annotated[
+        list[str], typer.Argument(autocompletion=complete.runs, metavar="RUN", help="Two runs or more; latest is one.")
+    ],
     everything: bool = typer.Option(False, "--all", help="Show also what is the same."),
 ) -> None:
     """Put runs side by side: parameters, metrics, data, code and packages that differ.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -13,7 +14,12 @@ app = make_app("Put a model behind HTTP, and follow its alias.")
 @app.command()
 def serve(
     ctx: typer.Context,
-    model: str = typer.Argument(..., metavar="REF", help="name@production, name@3, name@latest or runs:<id>."),
+    model: str = typer.Argument(
+        ...,
+        autocompletion=complete.references,
+        metavar="REF",
+        help="name@production, name@3, name@latest or runs:<id>.",
+    ),
     host: str = typer.Option("", "--host", help="The address to listen on; serve.host by default."),
     port: int | None = typer.Option(None, "--port", min=0, max=65535, help="0 is any free one; serve.port by default."),
     no_log: bool = typer.Option(False, "--no-log", help="Do not log predictions."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
@@ -13,7 +14,12 @@ app = make_app("Say where a model came from, or why a stage would run.")
 @app.command()
 def why(
     ctx: typer.Context,
-    subject: str = typer.Argument(..., metavar="REF|STAGE", help="A model (it holds @ or runs:), else a stage."),
+    subject: str = typer.Argument(
+        ...,
+        autocompletion=complete.references_and_stages,
+        metavar="REF|STAGE",
+        help="A model (it holds @ or runs:), else a stage.",
+    ),
 ) -> None:
     """Say where a model came from, or why a stage would run.
 

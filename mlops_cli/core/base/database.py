@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ class Database:
         with machine_errors(f"cannot open {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if path.exists() and not os.access(path.parent, os.W_OK):
+                # A project on read-only media can still be read; SQLite wants files beside the database otherwise.
+                self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+                return
             self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")

@@ -22,6 +22,7 @@ _HINTS = {
     errno.EACCES: "check who owns the path and its permissions",
     errno.EPERM: "check who owns the path and its permissions",
     errno.EADDRINUSE: "another program listens there; choose another port",
+    errno.EFBIG: "a limit on the size of files is in force: ulimit -f",
     errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
 }
 

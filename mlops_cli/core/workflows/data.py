@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, names
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
-from mlops_cli.core.errors import MloError, NotFound, ProjectError, UsageError
+from mlops_cli.core.errors import MachineError, MloError, NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock, parse_lock
 from mlops_cli.core.store import fsck as fscking
 from mlops_cli.core.store.checkout import Changes, Wanted, remove, restore_all
@@ -186,7 +187,8 @@ def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
             workspace.store, workspace.index, workspace.root, name, lock.entries[name], workspace.progress
         )
         changes += compare.under(found, name, below)
-    workspace.index.save()
+    with suppress(MachineError):  # the index is a cache: a project that cannot be written can still be looked at
+        workspace.index.save()
     entries = [lock.entries[name] for name in chosen]
     return DataStatus(len(chosen), sum(e.files for e in entries), sum(e.size for e in entries), changes)
 
