@@ -48,6 +48,12 @@ def test_a_command_that_cannot_start_says_so(tmp_path: Path) -> None:
         start(tmp_path, ["a\0b"])
 
 
+def test_more_than_the_system_lets_pass_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match="larger") as caught:
+        start(tmp_path, ["true", *["x" * 100_000] * 100])
+    assert "params" in (caught.value.hint or "")
+
+
 def test_a_stage_reads_nothing_from_the_terminal(tmp_path: Path) -> None:
     assert start(tmp_path, "cat").code == 0
 

@@ -76,6 +76,12 @@ def test_values_without_a_json_form_are_refused(text: str) -> None:
         lay_over(PARAMS, {"rate": text})
 
 
+@pytest.mark.parametrize("text", ["{0: 1}", "{a: [{null: 1}]}", "{a: 123456789012345678901234567890}"])
+def test_a_mapping_that_json_cannot_say_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="it holds"):
+        lay_over(PARAMS, {"model": text})
+
+
 def test_an_unknown_name_gets_the_nearest_one() -> None:
     with pytest.raises(UsageError) as caught:
         lay_over(PARAMS, {"model.dept": "3"})
@@ -84,7 +90,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
         lay_over(PARAMS, {"seed.x": "3"})
 
 
-@pytest.mark.parametrize("texts", [["alpha"], ["=1"], ["a=1", "a=2"]])
+@pytest.mark.parametrize("texts", [["alpha"], ["=1"], ["a=1", "a=2"], ["a=\udcff"]])
 def test_an_assignment_is_one_name_and_one_value(texts: list[str]) -> None:
     with pytest.raises(UsageError):
         assignments(texts)

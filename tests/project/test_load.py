@@ -1,4 +1,5 @@
 import json
+import pwd
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.schema import Project, json_schema
-from mlops_cli.core.project.settings import Loaded, load
+from mlops_cli.core.project.settings import Loaded, load, user_config_path
 
 FULL = """\
 name: flights
@@ -111,6 +112,35 @@ def test_settings_know_their_origin_and_the_stronger_one_wins(tmp_path: Path) ->
 def test_a_missing_overlay_is_an_error_and_never_ignored(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"mlo\.prod\.yaml"):
         load_text(tmp_path, FULL, environment="prod")
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ("{weights: {0: 1, 1: 5}}", "2:20: params.weights.0 holds the key 0"),
+        ("{a: [1, {b: {null: 2}}]}", "params.a.1.b.None holds the key None"),
+        ("{big: 123456789012345678901234567890}", "2:10: params.big holds 1234"),
+        ("{raw: !!binary aGk=}", "2:10: params.raw holds a value of the type bytes"),
+        ("{day: !!timestamp 2013-01-01}", "type date"),
+        ("{names: !!set {a, b}}", "type set"),
+    ],
+)
+def test_a_parameter_that_json_cannot_say_is_named_with_its_place(tmp_path: Path, params: str, says: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        load_text(tmp_path, f"name: p\nparams: {params}\n")
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize("cmd", ["[]", "''"])
+def test_a_stage_without_a_command_is_refused(tmp_path: Path, cmd: str) -> None:
+    with pytest.raises(ProjectError, match=r"stages\.one\.cmd"):
+        load_text(tmp_path, f"name: p\nstages: {{one: {{cmd: {cmd}, outs: [o]}}}}\n")
+
+
+def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as for a uid that no passwd file names
+    assert user_config_path({}) is None
 
 
 def test_the_users_configuration_may_not_hold_a_project(tmp_path: Path) -> None:

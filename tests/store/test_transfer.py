@@ -121,6 +121,18 @@ def test_many_objects_are_found_by_listing(
     assert complete(there, entry)
 
 
+def test_what_others_left_on_the_remote_is_no_object(
+    remote: FilesystemRemote, here: LocalStore, tmp_path: Path
+) -> None:
+    for number in range(40):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / str(number)).write_text(str(number))
+    for key in ("objects/.DS_Store", "objects/xxh128/.DS_Store", "objects/xxh128/ab/x/y", "junk"):
+        remote.put(key, b"")
+    entry = record(here, Index(tmp_path / "index"), tmp_path / "many")
+    assert push_objects(here, remote, [entry]).objects == 41
+
+
 def test_a_flipped_object_on_the_remote_is_never_kept(
     remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
 ) -> None:

@@ -20,6 +20,8 @@ def assignments(texts: Iterable[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"-P {text} is not name=value", hint="write it as -P learning_rate=0.1")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UsageError(f"-P {text!r} is not UTF-8", hint="parameters are text; pass a path through a file")
         if name in values:
             raise UsageError(f"-P {name} is given twice: {values[name]} and {value}", hint="keep one of the two")
         values[name] = value
@@ -128,6 +130,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
         if wanted is int and isinstance(value, float):
             hint += f"; write the default as {default}.0 in mlo.yaml if fractions are meant"
         raise UsageError(f"-P {name}={text}: {name} is {_KINDS.get(wanted, wanted.__name__)}", hint=hint)
+    if (found := yaml12.not_json(value)) is not None:
+        raise UsageError(f"-P {name}={text}: it holds {found[1]}", hint="parameters are JSON; quote the key or number")
     if not _finite(value):
         raise UsageError(f"-P {name}={text}: NaN and infinities are no parameters", hint="give a finite value")
     return value

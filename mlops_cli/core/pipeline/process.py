@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -22,6 +23,7 @@ GRACE_S = 5.0  # between SIGTERM and SIGKILL
 DRAIN_S = 1.0  # for the rest of the output once nobody of the group is left
 _TICK_S = 0.2
 _BLOCK = 1 << 16
+_CHECK_CMD = "check cmd in mlo.yaml and PATH"
 
 Echo = Callable[[bytes], None]
 
@@ -107,9 +109,17 @@ def _start(arguments: list[str], folder: Path, environ: Mapping[str, str]) -> su
             start_new_session=True,
             bufsize=0,
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise StageFailed(f"cannot start {arguments[0]!r}: {what}", hint="check cmd in mlo.yaml and PATH") from None
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise StageFailed(
+                f"cannot start {arguments[0]!r}: what it is given is larger than the system lets pass",
+                hint="declare fewer params, or keep a long list in a file that is one of the deps",
+            ) from None
+        if not isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
+            raise
+        raise StageFailed(f"cannot start {arguments[0]!r}: {error.strerror}", hint=_CHECK_CMD) from None
+    except ValueError as error:
+        raise StageFailed(f"cannot start {arguments[0]!r}: {error}", hint=_CHECK_CMD) from None
 
 
 def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | None) -> None:

@@ -75,6 +75,7 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
         )
     project: Project = _convert(rest, Project, (), sources)
     _check_gates(project, sources)
+    _check_params(project, sources)
     return msgspec.structs.replace(project, stages=converted)
 
 
@@ -88,6 +89,17 @@ def _check_gates(project: Project, sources: list[Source]) -> None:
                 raise ProjectError(
                     f"{where}: a gate of {alias} does not parse: {error.message}", hint=error.hint
                 ) from None
+
+
+def _check_params(project: Project, sources: list[Source]) -> None:
+    """Scripts get parameters as JSON, so each must have a form in it."""
+    found = yaml12.not_json(project.params, ("params",))
+    if found is not None:
+        place, what = found
+        raise ProjectError(
+            f"{_where(place, sources)}: {'.'.join(map(str, place))} holds {what}",
+            hint="parameters are JSON: numbers, texts, lists, mappings with text keys; write it in quotes",
+        )
 
 
 def convert_file(source: Source, kind: Any) -> Any:

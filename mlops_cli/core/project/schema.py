@@ -31,7 +31,7 @@ class Plot(_Strict, frozen=True):
 class Stage(_Strict, frozen=True):
     """One step of the pipeline: a command, what it reads and what it writes."""
 
-    cmd: str | list[str]
+    cmd: Annotated[str, Meta(min_length=1)] | Annotated[list[str], Meta(min_length=1)]
     deps: list[PathText] = []
     params: list[str] = []
     outs: list[PathText] = []

@@ -33,16 +33,23 @@ class Loaded(msgspec.Struct, frozen=True):
     settings: list[Setting]
 
 
-def user_config_path(environ: Mapping[str, str]) -> Path:
-    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".config")
-    return Path(base) / "mlo" / "config.yaml"
+def user_config_path(environ: Mapping[str, str]) -> Path | None:
+    """Where the user's own settings stand; None for a user without a home, as a container may have."""
+    base = environ.get("XDG_CONFIG_HOME")
+    if base:
+        return Path(base) / "mlo" / "config.yaml"
+    try:
+        home = Path(environ.get("HOME") or "~").expanduser()
+    except RuntimeError:
+        return None
+    return home / ".config" / "mlo" / "config.yaml"
 
 
 def load(root: Path, environ: Mapping[str, str], *, environment: str | None = None) -> Loaded:
     """Read the project at `root`; `environment` names the overlay mlo.<env>.yaml. Raises ProjectError."""
     layers: list[tuple[str, Source]] = []
     user = user_config_path(environ)
-    if user.is_file():
+    if user is not None and user.is_file():
         source = Source(user)
         _refuse_project_keys(source)
         layers.append((str(user), source))

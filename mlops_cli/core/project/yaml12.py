@@ -109,6 +109,27 @@ def parse_scalar(text: str) -> Any:
         return text
 
 
+def not_json(value: Any, path: KeyPath = ()) -> tuple[KeyPath, str] | None:
+    """The first thing in a document that JSON cannot say: where it stands, and what it is. None if there is none."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            here = (*path, str(key))
+            if not isinstance(key, str):
+                return here, f"the key {key!r}, which is no text"
+            if (found := not_json(item, here)) is not None:
+                return found
+        return None
+    if isinstance(value, list):
+        return next((found for at, item in enumerate(value) if (found := not_json(item, (*path, at)))), None)
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else (path, f"{value}, which does not fit into 64 bits")
+    return (
+        None
+        if value is None or isinstance(value, float | str)
+        else (path, f"a value of the type {type(value).__name__}")
+    )
+
+
 def dump(document: Any) -> str:
     """Block style, keys sorted; what `read` returns unchanged."""
     return str(

@@ -124,6 +124,7 @@ def _contents(parts: list[_Part]) -> list[str]:
 def _sizes_there(remote: Remote, wanted: Mapping[str, int]) -> dict[str, int]:
     """Size on the remote of each wanted object it has. By listing: asking for each costs a round trip each."""
     there: dict[str, int] = {}
+    digest_of = {object_key(digest): digest for digest in wanted}
     if len(wanted) <= _FEW:
         folders = {object_key(digest).rpartition("/")[0] + "/" for digest in wanted}
     else:
@@ -131,10 +132,8 @@ def _sizes_there(remote: Remote, wanted: Mapping[str, int]) -> dict[str, int]:
     with ThreadPoolExecutor(THREADS) as pool:
         for found in pool.map(lambda folder: list(remote.sizes(folder)), sorted(folders)):
             for key, size in found:
-                _, algorithm, prefix, rest = key.split("/", 3)
-                digest = f"{algorithm}:{prefix}{rest}"
-                if digest in wanted:
-                    there[digest] = size
+                if key in digest_of:  # other things may lie there, which are nobody's object
+                    there[digest_of[key]] = size
     return there
 
 
