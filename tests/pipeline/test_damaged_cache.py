@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from pipeline_kit import Notes, run, statuses, workspace, write_project
 
-from mlops_cli.core.errors import StageFailed
+from mlops_cli.core.errors import StageFailed, WouldOverwrite
 from mlops_cli.core.pipeline.journal import Journal
+from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.store.fsck import fsck
+from mlops_cli.core.workflows.data import add_paths
 from mlops_cli.core.workflows.plan import why_stage
 from mlops_cli.core.workflows.run import run_pipeline
 
@@ -21,9 +24,9 @@ FOLDER = {
 }
 
 
-def lay_out(folder: Path, stages: dict[str, dict[str, object]]) -> None:
+def lay_out(folder: Path, stages: Mapping[str, Mapping[str, object]]) -> None:
     (folder / "in").write_text("first\n")
-    write_project(folder, stages)
+    write_project(folder, dict(stages))
     run(folder)
 
 
@@ -88,3 +91,49 @@ def test_a_plan_needs_no_cache_where_the_work_tree_stands(here: Path) -> None:
     shutil.rmtree(here / ".mlo/cache")
     assert [decision.action for decision in run(here, dry=True).plan] == ["cached", "cached"]
     assert why_stage(workspace(here), "two").action == "cached"
+
+
+def test_one_output_lost_with_the_cache_does_not_put_the_others_out_of_reach(here: Path) -> None:
+    lay_out(here, {"one": {"cmd": "cp in left; cp in right", "deps": ["in"], "outs": ["left", "right"]}})
+    shutil.rmtree(here / ".mlo")
+    (here / "left").unlink()
+    assert run(here, dry=True).plan[0].would_overwrite == ()
+    assert statuses(run(here)) == {"one": "ran"}
+    assert (here / "left").read_text() == (here / "right").read_text() == "first\n"
+
+
+def test_a_changed_output_still_is_the_users_own_when_the_cache_is_lost(here: Path) -> None:
+    lay_out(here, {"one": {"cmd": "cp in left; cp in right", "deps": ["in"], "outs": ["left", "right"]}})
+    shutil.rmtree(here / ".mlo")
+    (here / "left").unlink()
+    (here / "right").write_text("edited\n")
+    with pytest.raises(WouldOverwrite, match="right"):
+        run(here)
+    assert (here / "right").read_text() == "edited\n"
+
+
+def test_an_output_that_a_failing_stage_replaced_comes_back_although_the_cache_was_lost(here: Path) -> None:
+    lay_out(here, COPY)
+    shutil.rmtree(here / ".mlo")
+    (here / "in").write_text("bad\n")
+    with pytest.raises(StageFailed):
+        run(here)
+    assert (here / "out").read_text() == "first\n"
+
+
+def test_a_run_after_the_cache_was_lost_keeps_the_result_and_the_added_data_again(here: Path) -> None:
+    (here / "raw").write_text("raw\n")
+    stages = {"one": {"cmd": "wc -c < raw > out; echo '{\"bytes\": 4}' > m.json", "deps": ["raw"], "outs": ["out"]}}
+    stages["one"]["metrics"] = ["m.json"]
+    write_project(here, stages)
+    add_paths(workspace(here), [here / "raw"])
+    first = run(here)
+    shutil.rmtree(here / ".mlo")
+    again = run(here)
+    assert (statuses(again), again.metrics) == ({"one": "cached"}, first.metrics)
+    opened = workspace(here)
+    assert fsck(opened.store, opened.read_lock().entries).ok
+    kept = ResultCache(opened.paths.cache).get(first.stages[0].key)
+    assert kept is not None
+    assert (kept.outs, kept.run) == (first.stages[0].outs, "")
+    assert run(here).metrics == first.metrics

@@ -708,3 +708,21 @@ def test_data_that_is_not_what_the_lock_says_is_pointed_out(here: Path) -> None:
     run_pipeline(space)
     assert isinstance(space.progress, Notes)
     assert space.progress.lines[-1] == "raw is not what mlo.lock says; mlo data add raw keeps what this run read"
+
+
+def test_a_run_in_a_clone_has_what_the_pulled_run_logged_even_without_its_results(trained: Path) -> None:
+    far = trained.parent / "far"
+    far.mkdir()
+    with (trained / "mlo.yaml").open("a") as file:
+        file.write("remotes: {origin: ../far}\n")
+    push_project(workspace(trained))
+    made = workspace(trained).runs.latest()
+    shutil.rmtree(far / "results")
+    shutil.rmtree(trained / ".mlo")
+    pull_project(workspace(trained))
+    again = run(trained)
+    assert set(statuses(again).values()) == {"cached"}
+    record = workspace(trained).runs.get(again.run)
+    assert (record.metrics, record.model, record.tags) == (made.metrics, made.model, made.tags)
+    assert {stage.run for stage in record.stages} == {made.id}
+    assert run(trained).metrics == made.metrics

@@ -36,14 +36,14 @@ def execute(
 ) -> None:
     """Bring every stage up to date, upstream first; stop at the first that fails.
 
-    `recall` completes a result that is known from mlo.lock alone (its `run` is empty).
+    `recall` completes a result that is known from mlo.lock alone (its `run` is empty), once its outputs stand there.
     """
     for node in nodes:
         verdict = planner.decide(node)
         if verdict.result is None:
             _run(node, verdict, around, recorder)
         else:
-            _reuse(node, verdict, recall(verdict.result), around, recorder)
+            _reuse(node, verdict, verdict.result, around, recorder, recall)
 
 
 def _run(node: Node, verdict: Verdict, around: Surroundings, recorder: Recorder) -> None:
@@ -65,7 +65,14 @@ def _run(node: Node, verdict: Verdict, around: Surroundings, recorder: Recorder)
     recorder.ended(record, result.logged, lock_entry(inputs, result.outs, result.key))
 
 
-def _reuse(node: Node, verdict: Verdict, result: Result, around: Surroundings, recorder: Recorder) -> None:
+def _reuse(
+    node: Node,
+    verdict: Verdict,
+    result: Result,
+    around: Surroundings,
+    recorder: Recorder,
+    recall: Callable[[Result], Result],
+) -> None:
     action, inputs = verdict.decision.action, verdict.inputs
     if action == "restored":
         unsaved = around.tree.unsaved(path for path in node.outs if not around.tree.holds(path, result.outs[path]))
@@ -80,6 +87,7 @@ def _reuse(node: Node, verdict: Verdict, result: Result, around: Surroundings, r
             if not around.tree.is_kept(result.outs[path]):
                 around.tree.keep(path)
         around.progress.note(f"{node.name}: up to date")
+    result = recall(result)
     record = StageRecord(
         node.name,
         result.key,
@@ -89,27 +97,37 @@ def _reuse(node: Node, verdict: Verdict, result: Result, around: Surroundings, r
         inputs.params,
         result.outs,
     )
-    logged = result.logged
     if not verdict.result or not verdict.result.run:  # known from mlo.lock alone: at least the metrics lie here
-        time_ms = int(around.clock.now().timestamp() * 1000)
-        logged = msgspec.structs.replace(logged, metrics=file_metrics(around.tree, node, time_ms))
+        result = _with_file_metrics(result, node, around)
     try:
-        _hold_checks(node, verdict.result, around)
+        digests = _hold_checks(node, result, around)
     except BaseException:
-        recorder.ended(msgspec.structs.replace(record, status="failed"), logged, None)
+        recorder.ended(msgspec.structs.replace(record, status="failed"), result.logged, None)
         raise
-    recorder.ended(record, logged, lock_entry(inputs, result.outs, result.key))
+    result = msgspec.structs.replace(result, checks=digests)
+    # The cache may hold another result of this key: of a stage that does not repeat itself, where it ran last.
+    if result != verdict.result and (result.run or around.results.get(result.key) is None):
+        around.results.put(result)
+    recorder.ended(record, result.logged, lock_entry(inputs, result.outs, result.key))
 
 
-def _hold_checks(node: Node, result: Result | None, around: Surroundings) -> None:
-    """Run the checks of a stage that did not run, if they are not the ones that held when it did. Raises Refused."""
+def _with_file_metrics(result: Result, node: Node, around: Surroundings) -> Result:
+    known = {metric.key for metric in result.logged.metrics}
+    time_ms = int(around.clock.now().timestamp() * 1000)
+    found = (metric for metric in file_metrics(around.tree, node, time_ms) if metric.key not in known)
+    logged = msgspec.structs.replace(result.logged, metrics=(*result.logged.metrics, *found))
+    return msgspec.structs.replace(result, logged=logged)
+
+
+def _hold_checks(node: Node, result: Result, around: Surroundings) -> dict[str, str]:
+    """Run the checks of a stage that did not run, if they are not the ones that held when it did; their digests.
+
+    Raises Refused.
+    """
     digests = checks_digests(around.tree, node.stage.checks)
-    if result is None or digests == result.checks:
-        return
-    if digests:
+    if digests and digests != result.checks:
         around.check(node.stage.checks)
-    if result.run:
-        around.results.put(msgspec.structs.replace(result, checks=digests))
+    return digests
 
 
 def recover(around: Surroundings) -> list[str]:

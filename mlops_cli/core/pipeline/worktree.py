@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.digest import digest_bytes
@@ -28,7 +28,8 @@ class WorkTree:
     """Paths are relative to `root`. What was seen is remembered until `forget`.
 
     `made` are paths whose folders hold data, and count byte for byte; other folders hold source code, whose digest
-    leaves out LITTER.
+    leaves out LITTER. `locked` is what mlo.lock says of paths: bytes that it names are mlo's to put back, even
+    where the cache has lost them.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class WorkTree:
         *,
         link: Sequence[str] = ("reflink", "copy"),
         made: Iterable[str] = (),
+        locked: Mapping[str, Entry] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.root = root
@@ -47,6 +49,7 @@ class WorkTree:
         self._link = link
         self._progress = progress
         self._made = frozenset(made)
+        self._locked = locked or {}
         self._seen: dict[str, Entry | None] = {}
 
     def path(self, name: str) -> Path:
@@ -88,8 +91,12 @@ class WorkTree:
             return False
 
     def unsaved(self, names: Iterable[str]) -> list[str]:
-        """Those of the paths that hold a file whose bytes are not in the store."""
-        return [name for name in names if self.exists(name) and not self._holds_kept_bytes(name)]
+        """Those of the paths that hold a file whose bytes are neither in the store nor what mlo.lock names, which
+        `secure` puts back there before they go."""
+        return [name for name in names if self.exists(name) and not self._is_mine(name)]
+
+    def _is_mine(self, name: str) -> bool:
+        return (name in self._locked and self.holds(name, self._locked[name])) or self._holds_kept_bytes(name)
 
     def _holds_kept_bytes(self, name: str) -> bool:
         found = survey(self.index, self.path(name), self.store.algorithm)

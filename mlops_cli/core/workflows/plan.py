@@ -81,6 +81,7 @@ def assemble(
         workspace.index,
         link=project.cache.link,
         made=made,
+        locked=lock.entries,
         progress=workspace.progress,
     )
     results = ResultCache(workspace.paths.cache)

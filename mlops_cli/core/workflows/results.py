@@ -10,13 +10,16 @@ PREFIX = "results/"
 
 
 def push_results(workspace: Workspace, remote: Remote) -> int:
-    """Send the results that mlo.lock names and the remote lacks; returns how many. Raises RemoteError."""
+    """Send the results that mlo.lock names and the remote lacks; returns how many. Raises RemoteError.
+
+    Those of an unknown run stay: a better one may come from the machine where it ran.
+    """
     cache = ResultCache(workspace.paths.cache)
     known = set(remote.list(PREFIX))
     sent = 0
     for stage in workspace.read_lock().stages.values():
         result = cache.get(stage.key) if PREFIX + stage.key not in known else None
-        if result is not None and result.outs == stage.outs:
+        if result is not None and result.run and result.outs == stage.outs:
             remote.put(PREFIX + stage.key, encode_result(result))
             sent += 1
     return sent
@@ -28,7 +31,8 @@ def pull_results(workspace: Workspace, remote: Remote) -> int:
     there = set(remote.list(PREFIX))
     brought = 0
     for stage in workspace.read_lock().stages.values():
-        if PREFIX + stage.key not in there or cache.get(stage.key) is not None:
+        here = cache.get(stage.key)
+        if PREFIX + stage.key not in there or (here is not None and here.run):
             continue
         result = decode_result(remote.get(PREFIX + stage.key), stage.key)
         if result is not None and result.outs == stage.outs:

@@ -28,10 +28,10 @@ from mlops_cli.core.tracking.names import run_name
 from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
 from mlops_cli.core.workflows.plan import Pipeline, assemble
+from mlops_cli.core.workflows.recall import recall
 from mlops_cli.core.workflows.workspace import Workspace
 
 LOCK_SHARE = 0.05  # of the time of a run may go into writing mlo.lock
-RECALLED_RUNS = 200
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +119,7 @@ class _Runner:
             run = msgspec.structs.replace(run, **facts)
         status: Status = "failed"
         try:
+            self._keep_data()
             execute(pipeline.nodes, pipeline.planner, self._around, self, recall=self._recall)
             status = "finished"
         except KeyboardInterrupt:
@@ -206,18 +207,16 @@ class _Runner:
             self._unsaved.clear()
 
     def _recall(self, result: Result) -> Result:
-        """Complete a result that only mlo.lock knows, as in a fresh clone: who made it, and its model."""
-        if result.run:
-            return result
-        for run in self._workspace.runs.list(limit=RECALLED_RUNS):
-            record = next((it for it in run.stages if it.key == result.key and it.outs == result.outs), None)
-            if record is None or record.status == "failed":
-                continue
-            mine = run.model if run.model is not None and run.model.path in result.outs else None
-            return msgspec.structs.replace(result, run=record.run or run.id, logged=Logged(model=mine))
-        return result
+        return recall(self._workspace, result, self._pipeline.lock.stages)
 
     # -- around it -----------------------------------------------------------------------------------------
+
+    def _keep_data(self) -> None:
+        """Put added data that stands as mlo.lock says back into a cache that lost it, so that it can be pushed."""
+        tree = self._pipeline.tree
+        for path, entry in self._pipeline.lock.data.items():
+            if not tree.store.has(entry.name) and tree.holds(path, entry):
+                tree.keep(path)
 
     def _check(self, files: Sequence[str]) -> object:
         from mlops_cli.core.workflows.check import check_stage  # it reads tables: pandas and pyarrow
