@@ -211,3 +211,17 @@ def test_numbers_are_short(value: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (72, "72 s"), (310, "5 m 10 s"), (10_900, "3 h 1 m")])
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_a_stage_printed_is_kept_also_when_it_failed(here: Path, mlo: Mlo) -> None:
+    (here / "mlo.yaml").write_text(
+        "name: x\nstages:\n  talk: {cmd: echo hello > out; echo said hello, outs: [out]}\n"
+        "  fail: {cmd: echo about to fail; exit 3, deps: [out]}\n"
+    )
+    mlo("run", exit_code=9)
+    run = mlo("runs", "list", "--json").json["runs"][0]["id"]
+    both = mlo("runs", "logs", run[:8]).stdout
+    assert both == "talk:\nsaid hello\nfail:\nabout to fail\n"
+    assert mlo("runs", "logs", run[:8], "talk").stdout == "said hello\n"
+    assert mlo("runs", "logs", run[:8], "--json").json[1]["stage"] == "fail"
+    assert "talk, fail" in mlo("runs", "logs", run[:8], "evaluate", exit_code=6).stderr

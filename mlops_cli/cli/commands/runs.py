@@ -9,7 +9,7 @@ import typer
 from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
-from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list
+from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list, show_logs
 
 app = make_app("List, show and compare runs.")
 
@@ -75,3 +75,24 @@ def compare(
     here = open_context(ctx)
     comparison = compare_runs(here.workspace, runs)
     here.output.show(comparison, lambda result, output: show_comparison(result, output, everything=everything))
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    run: str = typer.Argument(
+        "latest", autocompletion=complete.runs, metavar="RUN", help="Four or more digits of its id, or latest."
+    ),
+    stage: str = typer.Argument("", autocompletion=complete.stages, metavar="STAGE", help="Only this stage."),
+) -> None:
+    """Print what the stages of a run printed.
+
+    \b
+    Examples:
+      mlo runs logs
+      mlo runs logs 3f2a train
+    """
+    from mlops_cli.core.workflows.runs import read_logs
+
+    here = open_context(ctx)
+    here.output.show(read_logs(here.workspace, run, stage or None), show_logs)

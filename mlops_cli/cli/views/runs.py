@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.cli.output import Output, human_bytes, plural
 
 if TYPE_CHECKING:
-    from mlops_cli.core.workflows.runs import Difference, RunComparison, RunDetail, RunList, RunRow
+    from mlops_cli.core.workflows.runs import Difference, RunComparison, RunDetail, RunList, RunRow, StageOutput
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = 4
@@ -226,3 +226,12 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
+
+
+def show_logs(kept: list[StageOutput], output: Output) -> None:
+    if not kept:
+        output.line("its stages printed nothing")
+    for part in kept:
+        if len(kept) > 1:
+            output.line(f"{part.stage}:", style="bold")
+        output.line(part.text.rstrip("\n"))

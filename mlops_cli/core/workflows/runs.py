@@ -11,7 +11,7 @@ import msgspec
 
 from mlops_cli.core.base.clock import parse_time
 from mlops_cli.core.base.records import Entry, Metric
-from mlops_cli.core.errors import UsageError
+from mlops_cli.core.errors import NotFound, UsageError
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -211,3 +211,32 @@ def _machine(run: Run) -> dict[str, Any]:
 
 def _packages(run: Run) -> dict[str, Any]:
     return dict(run.environment.get("packages", {}))
+
+
+class StageOutput(msgspec.Struct, frozen=True):
+    """What one stage printed, and the run that kept it."""
+
+    stage: str
+    run: str
+    text: str
+
+
+def read_logs(workspace: Workspace, text: str, stage: str | None = None) -> list[StageOutput]:
+    """What the stages of a run printed, in the order they ran. Raises NotFound for an unknown run or stage."""
+    run = workspace.runs.get(text)
+    kept = {
+        name.removeprefix("logs/").removesuffix(".log"): entry
+        for name, entry in run.artifacts.items()
+        if name.startswith("logs/")
+    }
+    ran = [record.name for record in run.stages if record.name in kept]
+    names = ran + [name for name in kept if name not in ran]
+    if stage is not None and stage not in kept:
+        raise NotFound(
+            f"run {run.short} kept nothing that {stage} printed",
+            hint=f"it has the output of {', '.join(names)}" if names else "its stages printed nothing",
+        )
+    wanted = names if stage is None else [stage]
+    return [
+        StageOutput(name, run.id, workspace.store.read(kept[name].name).decode("utf-8", "replace")) for name in wanted
+    ]
