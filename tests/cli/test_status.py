@@ -44,3 +44,11 @@ def test_the_work_tree_says_which_trial_it_holds(trained: Path, mlo: Any) -> Non
     assert "the work tree holds run" in mlo("status").stdout
     mlo("run", "--quiet")
     assert mlo("status", "--json").json["worktree"] is None
+
+
+def test_after_a_checkout_no_trial_stands_in_the_work_tree(trained: Path, mlo: Any) -> None:
+    mlo("run", "-P", "depth=2", "--quiet")
+    mlo("data", "checkout", "model", "--quiet")
+    assert "depth=2" in mlo("status", "--json").json["worktree"]  # metrics.json is still the trial's
+    mlo("data", "checkout", "--quiet")
+    assert mlo("status", "--json").json["worktree"] is None

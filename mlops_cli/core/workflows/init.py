@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.files import machine_errors, write_atomic
 from mlops_cli.core.base.records import MODEL_NAME
+from mlops_cli.core.data.ignore import ignores_private
 from mlops_cli.core.errors import UsageError, WouldOverwrite
 
 _IGNORED = "/.mlo/"
@@ -45,7 +47,7 @@ class Initialised(msgspec.Struct, frozen=True):
 
 def init_project(folder: Path, name: str | None) -> Initialised:
     """Start a project in `folder`. Raises WouldOverwrite if it has a mlo.yaml, UsageError for a bad name."""
-    if (folder / "mlo.yaml").exists():
+    if os.path.lexists(folder / "mlo.yaml"):
         raise WouldOverwrite(f"{folder / 'mlo.yaml'} exists already", hint="edit it; mlo status shows where it stands")
     chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "project"
     if not MODEL_NAME.fullmatch(chosen):
@@ -63,9 +65,9 @@ def init_project(folder: Path, name: str | None) -> Initialised:
 
 def _ignore(path: Path) -> bool:
     """Add mlo's private folder to .gitignore, unless it is there; say whether the file changed."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if _IGNORED in text.splitlines():
+    if ignores_private(path.parent):
         return False
-    gap = "" if not text or text.endswith("\n") else "\n"
-    write_atomic(path, f"{text}{gap}{_IGNORED}\n".encode())
+    data = path.read_bytes() if path.exists() else b""  # of any encoding
+    gap = b"" if not data or data.endswith(b"\n") else b"\n"
+    write_atomic(path, data + gap + _IGNORED.encode() + b"\n")
     return True

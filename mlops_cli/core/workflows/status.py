@@ -6,6 +6,7 @@ import msgspec
 
 from mlops_cli.core.data.compare import FileState
 from mlops_cli.core.errors import MloError
+from mlops_cli.core.pipeline.journal import Marker
 from mlops_cli.core.pipeline.plan import Decision
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data import data_status
@@ -87,7 +88,7 @@ def project_status(workspace: Workspace) -> Status:
         drift = _last_checks(workspace)
     except MloError as error:
         troubles.append(Trouble("registry", error.message, error.hint))
-    holds = worktree_holds(workspace)
+    holds = _still_held(workspace, data.changes)
     return Status(
         project=workspace.project.name,
         root=str(workspace.root),
@@ -103,6 +104,17 @@ def project_status(workspace: Workspace) -> Status:
         drift=drift,
         troubles=troubles,
     )
+
+
+def _still_held(workspace: Workspace, changes: list[FileState]) -> Marker | None:
+    """What a `mlo run -P` left, unless a checkout has put back all that it made since."""
+    marker = worktree_holds(workspace)
+    if marker is None:
+        return None
+    locked = workspace.read_lock().stages
+    differing = {change.entry for change in changes if change.state != "not_cached"}
+    held = any(name not in locked or differing & locked[name].outs.keys() for name in marker.stages)
+    return marker if held else None
 
 
 def _last_checks(workspace: Workspace) -> list[DriftCheck]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.core.base.clock import Clock, clock_from
 from mlops_cli.core.base.files import FileLock
 from mlops_cli.core.base.progress import Progress, Silent
-from mlops_cli.core.errors import NotFound, ProjectError
+from mlops_cli.core.errors import Locked, NotFound, ProjectError
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.lock import Lock, read_lock, write_lock
 from mlops_cli.core.project.paths import ProjectPaths
@@ -76,10 +76,35 @@ class Workspace:
 
     @contextmanager
     def exclusive(self, *, wait: bool = True) -> Iterator[None]:
-        """Hold the project: one writer of the work tree and mlo.lock at a time. Raises Locked if not `wait`."""
+        """Hold the project: one writer of the work tree and mlo.lock at a time.
+
+        Raises Locked if not `wait`, and within a stage of this project: its run would wait for it for ever.
+        """
         lock = FileLock(self.paths.locks / "project", command=self.command_line)
-        with lock.held(wait=wait, waiting=lambda holder: self.progress.note(f"waiting for {holder}")):
+        stage = self._stage_around
+        try:
+            lock.acquire(
+                wait=wait and stage is None, waiting=lambda holder: self.progress.note(f"waiting for {holder}")
+            )
+        except Locked as error:
+            if stage is None:
+                raise
+            raise Locked(
+                f"{error.message}, and this is its stage {stage}",
+                hint="a stage cannot change the project that runs it; do that before or after mlo run",
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
+
+    @property
+    def _stage_around(self) -> str | None:
+        """The stage of this project that this process was started by, if any."""
+        root = self.environ.get("MLO_ROOT")
+        if "MLO_RUN_ID" not in self.environ or not root or Path(root).resolve() != self.root.resolve():
+            return None
+        return self.environ.get("MLO_STAGE", "")
 
     # -- rooms ---------------------------------------------------------------------------------------------
 
@@ -140,7 +165,9 @@ class Workspace:
     def registry(self) -> Registry:
         from mlops_cli.core.registry.registry import Registry
 
-        return Registry(self.events, clock=self.clock, actor=self.actor)
+        remotes = sorted(self.project.remotes, key=lambda name: (name != "origin", name))
+        shareable = remotes[0] if remotes and self.registry_remote is None else None
+        return Registry(self.events, clock=self.clock, actor=self.actor, shareable=shareable)
 
     def remote(self, name: str | None = None) -> Remote:
         """A remote by name; without a name `origin`, or the only one. Raises ProjectError, NotFound."""
