@@ -60,3 +60,17 @@ def test_an_empty_registry_says_what_to_do(mlo: Mlo, here: Path) -> None:
     RegistryProject(here)
     assert "mlo run, then mlo register" in mlo("models", "list").stdout
     assert mlo("models", "list", "--json").json["versions"] == []
+
+
+def test_push_of_a_local_registry_says_what_stays_and_an_empty_list_says_how_to_share(mlo: Mlo, here: Path) -> None:
+    project = RegistryProject(here)
+    project.run()
+    mlo("register")
+    (here.parent / "far").mkdir()
+    with (here / "mlo.yaml").open("a") as file:
+        file.write("remotes: {origin: ../far}\n")
+    out = mlo("push").stdout
+    assert "with 1 new run and the files of 1 model version\n" in out
+    assert "stay on each machine (registry: local); `registry: origin` in mlo.yaml shares" in out
+    (here / ".mlo" / "mlo.db").unlink()
+    assert "set `registry: origin` in mlo.yaml on both" in mlo("models", "list").stdout

@@ -10,7 +10,8 @@ import pytest
 from registry_project import RegistryProject
 
 from mlops_cli.core.base.digest import Digest
-from mlops_cli.core.errors import IntegrityError
+from mlops_cli.core.base.records import ModelRef
+from mlops_cli.core.errors import IntegrityError, NotFound
 from mlops_cli.core.project.lock import read_lock
 from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
@@ -56,6 +57,20 @@ def test_a_clone_gets_data_runs_and_models(project: RegistryProject) -> None:
         there.store.verify(digest)
     for text in (registered.profile, registered.manifest):
         assert text is None or there.store.has(Digest.parse(text))
+
+
+def test_a_local_registry_is_said_to_stay_behind(project: RegistryProject) -> None:
+    project.configure("registry: origin\n", "")
+    project.run()
+    register_model(project.workspace())
+    sent = push_project(project.workspace())
+    assert (sent.runs, sent.models, sent.registry_stays) == (1, 1, True)
+    there = clone(project)
+    brought = pull_project(there)
+    assert (brought.runs, brought.models, brought.registry_stays) == (1, 0, True)
+    with pytest.raises(NotFound, match="no model is registered") as caught:
+        there.registry.versions("flights") or there.registry.resolve(ModelRef.parse("flights@latest"))
+    assert "`registry: origin`" in str(caught.value.hint)
 
 
 def test_the_second_push_and_pull_move_nothing(project: RegistryProject) -> None:

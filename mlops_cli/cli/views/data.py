@@ -91,15 +91,29 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
 
 def show_sent(result: Sent, output: Output) -> None:
     output.line(f"pushed to {result.remote} ({result.url}): {_moved(result.transfer)}")
-    if result.runs or result.models:
-        output.line(f"with {plural(result.runs, 'new run')} and {plural(result.models, 'model version')}")
+    _show_belongings(result, output)
 
 
 def show_brought(result: Brought, output: Output) -> None:
     output.line(f"pulled from {result.remote} ({result.url}): {_moved(result.transfer)}")
-    if result.runs or result.models:
-        output.line(f"with {plural(result.runs, 'new run')} and {plural(result.models, 'model version')}")
+    _show_belongings(result, output)
     show_checkout(result.checkout, output)
+
+
+def _show_belongings(result: Sent | Brought, output: Output) -> None:
+    """Runs travel by themselves; what a version names does too, but its number and aliases only with the registry."""
+    if not result.registry_stays:
+        if result.runs or result.models:
+            output.line(f"with {plural(result.runs, 'new run')} and {plural(result.models, 'model version')}")
+        return
+    if result.runs or result.models:
+        files = f" and the files of {plural(result.models, 'model version')}" if result.models else ""
+        output.line(f"with {plural(result.runs, 'new run')}{files}")
+        output.line(
+            f"versions and aliases stay on each machine (registry: local); `registry: {result.remote}` in mlo.yaml "
+            "shares what is registered from then on",
+            style="dim",
+        )
 
 
 def show_fsck(result: FsckReport, output: Output) -> None:

@@ -125,7 +125,7 @@ def show_promotion(done: Promotion, output: Output) -> None:
 
 def show_models(models: ModelList, output: Output) -> None:
     if not models.versions:
-        output.line(f"no model is registered in {models.place}; mlo run, then mlo register")
+        output.line(f"no model is registered in {models.place}; {models.hint}")
         return
     rows = [
         (

@@ -29,7 +29,9 @@ class Draft(NamedTuple):
 class Registry:
     """Reads the log when it is first asked, and again at each `refresh` and before each append."""
 
-    def __init__(self, events: EventStore, *, clock: Clock, actor: str) -> None:
+    def __init__(self, events: EventStore, *, clock: Clock, actor: str, shareable: str | None = None) -> None:
+        """`shareable` names a remote that could hold the registry of this machine, for the hints of errors."""
+        self._shareable = shareable
         self._store = events
         self._clock = clock
         self._actor = actor
@@ -44,6 +46,16 @@ class Registry:
     @property
     def place(self) -> str:
         return self._store.place
+
+    @property
+    def first_step(self) -> str:
+        """What to do where nothing is registered."""
+        if self._shareable is None:
+            return "mlo run, then mlo register"
+        return (
+            "mlo run, then mlo register; this registry is local to each machine, so if models were registered on "
+            f"another one, set `registry: {self._shareable}` in mlo.yaml on both"
+        )
 
     def refresh(self) -> Head | None:
         """Read what was appended since. Raises RemoteError if the log is out of reach, ChainBroken if it is broken."""
@@ -135,7 +147,9 @@ class Registry:
     def _known(self, name: str) -> list[Version]:
         versions = self.versions(name)
         if not versions:
-            raise _no_model(name, self.names(), self.place)
+            if not self.names():
+                raise NotFound(f"no model is registered in {self.place}", hint=self.first_step)
+            raise _no_model(name, self.names())
         return versions
 
     def _no_alias(self, name: str, alias: str) -> NotFound:
@@ -260,9 +274,7 @@ def _numbers(versions: list[Version]) -> str:
     return "version 1 only" if len(versions) == 1 else f"versions 1 to {len(versions)}"
 
 
-def _no_model(name: str, names: list[str], place: str) -> NotFound:
-    if not names:
-        return NotFound(f"no model is registered in {place}", hint="mlo run, then mlo register")
+def _no_model(name: str, names: list[str]) -> NotFound:
     near = difflib.get_close_matches(name, names, n=1)
     known = ", ".join(names)
     return NotFound(

@@ -26,10 +26,11 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """Newest version first within each name."""
+    """Newest version first within each name. `hint` says what to do where there is none."""
 
     place: str
     versions: list[VersionRow]
+    hint: str | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ def list_models(workspace: Workspace, name: str | None = None) -> ModelList:
                     actor=version.actor,
                 )
             )
-    return ModelList(registry.place, rows)
+    return ModelList(registry.place, rows, None if rows else registry.first_step)
 
 
 def show_model_card(workspace: Workspace, ref: str) -> ModelCard:

@@ -30,13 +30,17 @@ _RUN_KEY = re.compile(r"runs/[0-9a-f]{32}\.json")
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What a push sent to `remote`. `runs` are those it did not have, `models` the versions it now has all of."""
+    """What a push sent to `remote`. `runs` are those it did not have, `models` the versions it now has all of.
+
+    `registry_stays` says that the registry lies on this machine only: no other one sees its versions and aliases.
+    """
 
     remote: str
     url: str
     transfer: Transfer
     runs: int = 0
     models: int = 0
+    registry_stays: bool = False
 
     def raise_if_incomplete(self) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names what could not be sent."""
@@ -61,6 +65,7 @@ class Brought(msgspec.Struct, frozen=True):
     checkout: CheckoutResult
     runs: int = 0
     models: int = 0
+    registry_stays: bool = False
 
     def raise_if_incomplete(self) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names what did not come; the rest is restored."""
@@ -117,7 +122,9 @@ def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
     push_results(workspace, there)
     there.settle()
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
-    return msgspec.structs.replace(sent, transfer=sent.transfer + transfer, runs=len(runs), models=whole)
+    stays = workspace.registry_remote is None
+    total = sent.transfer + transfer
+    return msgspec.structs.replace(sent, transfer=total, runs=len(runs), models=whole, registry_stays=stays)
 
 
 def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool = False) -> Brought:
@@ -134,7 +141,8 @@ def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool
     transfer = brought.transfer + msgspec.structs.replace(models, missing=[])
     present = _present(workspace, entries)
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
-    return msgspec.structs.replace(brought, transfer=transfer, runs=len(runs), models=whole)
+    stays = workspace.registry_remote is None
+    return msgspec.structs.replace(brought, transfer=transfer, runs=len(runs), models=whole, registry_stays=stays)
 
 
 def run_key(run_id: str) -> str:
