@@ -162,9 +162,29 @@ def test_the_same_answer_is_recorded_once(mlo: Any, project: Path, log: Log) -> 
 
 def test_an_empty_window_answers_4_and_says_where_it_looked(mlo: Any, project: Path) -> None:
     answer = mlo("drift", "check", exit_code=4)
-    assert "between 2013-04-28T00:00:00.000000Z and 2013-05-01T00:00:00.000000Z in .mlo/predictions" in answer.stderr
+    assert "between 2013-04-28T00:00Z and 2013-05-01T00:00Z in .mlo/predictions" in answer.stderr
+    assert "is open until 2013-05-02T00:00Z and has no rows yet" in answer.stderr
     assert "--since" in answer.stderr
     assert drift_events(project) == []
+
+
+def test_rows_of_the_open_window_are_counted_and_the_printed_command_checks_them(mlo: Any, log: Log) -> None:
+    log(rows(1, 500), arrived=datetime(2013, 5, 1, 6, tzinfo=UTC))  # this very moment
+    stderr = mlo("drift", "check", exit_code=4).stderr
+    assert "the present window is open until 2013-05-02T00:00Z and has 500 rows so far" in stderr
+    command = "mlo drift check --since 2013-05-01T00:00Z --until 2013-05-01T06:00:01Z"
+    assert command in stderr
+    assert mlo(*command.split()[1:], "--json").json["rows"] == 500
+    assert "mlo drift check flights@1 --since" in mlo("drift", "check", "flights@1", exit_code=4).stderr
+
+
+def test_since_may_be_a_duration_before_now(mlo: Any, log: Log) -> None:
+    log(rows(1, 500), arrived=datetime(2013, 5, 1, 5, 30, tzinfo=UTC))
+    document = mlo("drift", "check", "--since", "1h", "--json").json
+    assert (document["rows"], document["window"]["start"]) == (500, "2013-05-01T05:00:00.000000Z")
+    assert "between 2013-05-01T05:45Z and 2013-05-01T06:00Z" in (
+        mlo("drift", "check", "--since", "15m", exit_code=4).stderr
+    )
 
 
 def test_a_thin_window_reaches_back_until_it_has_enough_rows(mlo: Any, log: Log) -> None:
@@ -256,6 +276,8 @@ def test_other_columns_are_a_finding_and_none_at_all_an_error(mlo: Any, project:
     [
         (("--current", "absent.parquet"), 6, "there is no file absent.parquet"),
         (("--current", "mlo.yaml"), 5, "does not read as rows"),
+        (("--current", "twice.csv"), 5, "twice.csv has two columns named temp"),
+        (("--current", "twice.parquet"), 5, "twice.parquet has two columns named temp"),
         (("flights@9",), 6, "flights has no version 9"),
         (("flights@staging",), 6, "staging"),
         (("--window", "soon"), 2, "is not a duration"),

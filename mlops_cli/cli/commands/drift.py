@@ -21,7 +21,9 @@ _REF = typer.Argument(
 )
 _CURRENT = typer.Option(None, "--current", metavar="FILE", help="Check the rows of a Parquet or CSV file instead.")
 _WINDOW = typer.Option("", "--window", metavar="24h", help="How long the window is; drift.window by default.")
-_SINCE = typer.Option("", "--since", metavar="TIME", help="Where the window begins, as in 2013-04-01.")
+_SINCE = typer.Option(
+    "", "--since", metavar="TIME", help="Where the window begins: 2013-04-01, or 2h for two hours ago."
+)
 _UNTIL = typer.Option("", "--until", metavar="TIME", help="Where the window ends; that time is outside.")
 _HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
 _OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
@@ -49,6 +51,7 @@ def check(
     Examples:
       mlo drift check
       mlo drift check flights@3 --window 7d
+      mlo drift check --since 1h
       mlo drift check --since 2013-04-01 --until 2013-05-01 --html drift.html
       mlo drift check --current april.parquet --json
     """

@@ -81,6 +81,24 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def format_brief(time: datetime) -> str:
+    """`2013-05-01T12:00Z`: for people, in commands that they may paste; seconds only where there are any."""
+    utc = time.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+    return utc.isoformat(timespec="seconds" if utc.second else "minutes") + "Z"
+
+
+def parse_when(text: str, now: datetime) -> datetime:
+    """A time as `parse_time` reads it, or a duration, which means that long before `now`. Raises UsageError."""
+    if _DURATION.fullmatch(text):
+        return now - timedelta(seconds=parse_duration(text))
+    try:
+        return parse_time(text)
+    except UsageError:
+        raise UsageError(
+            f"{text!r} is not a time", hint="write it as 2013-05-01T12:00:00Z, or as 2h for two hours ago"
+        ) from None
+
+
 def parse_duration(text: str) -> float:
     """`24h`, `30m`, `7d`, `500ms` to seconds. Raises UsageError."""
     match = _DURATION.fullmatch(text)

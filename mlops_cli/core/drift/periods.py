@@ -22,6 +22,11 @@ class Period:
     def length(self) -> timedelta:
         return self.end - self.start
 
+    @property
+    def next(self) -> Period:
+        """The one of the same length that begins where this one ends."""
+        return Period(self.end, self.end + self.length)
+
     def longer(self, length_s: float) -> Period:
         """The same end, and a start so much earlier."""
         return Period(self.start - timedelta(seconds=length_s), self.end)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlops_cli.core.base.clock import format_time, parse_duration, parse_time
+from mlops_cli.core.base.clock import format_brief, format_time, parse_duration, parse_when
 from mlops_cli.core.base.records import ResolvedModel
 from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.importance import measure_importances
@@ -82,7 +82,8 @@ def check_drift(
 
     ref: which version, `<model.name>@production` by default. window: the length of the window (`drift.window`), which
     ends at the last multiple of it before now and reaches further back until it holds `drift.min_rows`; since and until
-    set its ends instead; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event.
+    set its ends instead, as times or as durations before now; of a file they choose rows by `model.time`. A check of
+    the log is recorded as a `drift` event.
     html: where to write a report as well; an existing file is refused, unless `force`, before anything is read.
     Raises TooLittleData for an empty window, UsageError for rows of another model, WouldOverwrite, NotFound,
     ProjectError, RemoteError.
@@ -90,15 +91,16 @@ def check_drift(
     if html is not None and html.exists() and not force:
         raise WouldOverwrite(f"{_shown(workspace, html)} exists", hint="name another file, or replace it with --force")
     asked = _Asked.of(workspace, ref, window or None)
-    ends = _time(since), _time(until)
+    now = workspace.clock.now()
+    ends = _time(since, now), _time(until, now)
     answer = _of_file(asked, current, *ends) if current is not None else _of_log(asked, *ends, record=record)
     if html is not None:
         _write_report(html, answer)
     return answer
 
 
-def _time(given: str | datetime | None) -> datetime | None:
-    return given if isinstance(given, datetime) else parse_time(given) if given else None
+def _time(given: str | datetime | None, now: datetime) -> datetime | None:
+    return given if isinstance(given, datetime) else parse_when(given, now) if given else None
 
 
 def _of_file(asked: _Asked, path: Path, since: datetime | None, until: datetime | None) -> DriftAnswer:
@@ -118,13 +120,32 @@ def _of_log(asked: _Asked, since: datetime | None, until: datetime | None, *, re
     else:
         period, table = _extended(asked, log, last_closed(now, asked.length_s))
     if table is None:
-        raise TooLittleData(
-            f"no prediction of {asked.model.name} arrived between {format_time(period.start)} and "
-            f"{format_time(period.end)} in {log.place}",
-            hint="look at another window with --since and --until, or point serve.log at where the server logs",
-        )
+        present = last_closed(now, asked.length_s).next if since is None and until is None else None
+        raise _no_rows(asked, log, period, present, now)
     answer = _check_log(asked, log, period, table)
     return _record(asked, answer) if record else answer
+
+
+def _no_rows(asked: _Asked, log: _Log, period: Period, present: Period | None, now: datetime) -> TooLittleData:
+    """Nothing in the window asked for; `present` is the one that is still open, where the last closed one was meant."""
+    nothing = (
+        f"no prediction of {asked.model.name} arrived between {format_brief(period.start)} and "
+        f"{format_brief(period.end)} in {log.place}"
+    )
+    elsewhere = "look at another window with --since and --until, or point serve.log at where the server logs"
+    if present is None:
+        return TooLittleData(nothing, hint=elsewhere)
+    table = log.read(asked, present)
+    still = f"{nothing}; the present window is open until {format_brief(present.end)}"
+    if table is None:
+        return TooLittleData(f"{still} and has no rows yet", hint=elsewhere)
+    # A second later than now, so that the rows of this one count.
+    until = format_brief(now + timedelta(seconds=1))
+    ref = f"{asked.model.title} " if asked.named else ""
+    return TooLittleData(
+        f"{still} and has {table.num_rows:,} row{'s' if table.num_rows > 1 else ''} so far",
+        hint=f"to look at it now: mlo drift check {ref}--since {format_brief(present.start)} --until {until}",
+    )
 
 
 def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: bool = False) -> list[DriftAnswer]:
@@ -157,6 +178,7 @@ class _Asked(msgspec.Struct, frozen=True):
     profile: Profile
     rules: Rules
     length_s: float
+    named: bool  # whether the version was asked for by name
 
     @classmethod
     def of(cls, workspace: Workspace, ref: str | None, window: str | None) -> _Asked:
@@ -173,7 +195,8 @@ class _Asked(msgspec.Struct, frozen=True):
             )
         data = bring_digest(workspace, resolved.profile, what=f"the drift profile of {resolved.title}")
         rules = Rules(alpha=settings.alpha, floor=settings.floor, detect=settings.detect)
-        return cls(workspace, resolved, Profile.from_bytes(data), rules, parse_duration(window or settings.window))
+        length_s = parse_duration(window or settings.window)
+        return cls(workspace, resolved, Profile.from_bytes(data), rules, length_s, ref is not None)
 
 
 # -- rows ----------------------------------------------------------------------------------------------------
