@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ SIGPIPE = 13
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal or pipe has no code for is spelled out; it must not turn an answer into a bug.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     output = Output(as_json="--json" in arguments)  # so that an error of usage is an object as well
     try:
         return _run(arguments)
@@ -47,7 +52,9 @@ def _run(arguments: list[str]) -> int:
     from mlops_cli.cli.app import run
     from mlops_cli.cli.context import Session
 
-    return run(arguments, Session(command_line=shlex.join(["mlo", *arguments])))
+    # What runs and locks note of it is UTF-8, whatever the names of files are.
+    command_line = shlex.join(["mlo", *arguments]).encode("utf-8", "backslashreplace").decode("utf-8")
+    return run(arguments, Session(command_line=command_line))
 
 
 def _machine(error: OSError) -> MloError:

@@ -91,9 +91,14 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether `echo` shows anything."""
+        return not self.quiet and not self.as_json
+
     def echo(self, data: bytes) -> None:
         """What a process of the user's prints, as it prints it, on stderr; nothing under --quiet and --json."""
-        if not self.quiet and not self.as_json:
+        if self.is_heard:
             sys.stderr.flush()
             os.write(sys.stderr.fileno(), data)
 
@@ -163,10 +168,26 @@ def _widths(headers: Sequence[str], cells: list[list[str]], right: Sequence[str]
 
 
 def json_text(result: Any) -> str:
-    """Two-space indented JSON; NaN and infinities become null, as JSON has no word for them."""
+    """Two-space indented JSON; NaN and infinities become null, as JSON has no word for them.
+
+    A name that is not UTF-8, which JSON has no word for either, is spelled out: `raw\\udcff`.
+    """
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2).decode()
+    try:
+        encoded = msgspec.json.encode(result, enc_hook=str)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_utf8(msgspec.to_builtins(result, enc_hook=str)))
+    return msgspec.json.format(encoded, indent=2).decode()
+
+
+def _utf8(value: Any) -> Any:
+    """A document of plain values whose texts all are UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_utf8(key): _utf8(item) for key, item in value.items()}
+    return [_utf8(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def human_bytes(size: float) -> str:
