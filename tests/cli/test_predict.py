@@ -89,6 +89,7 @@ def bad_files(here: Path, rows: pd.DataFrame) -> None:
     (here / "torn.parquet").write_bytes((here / "rows.parquet").read_bytes()[:-20])
     (here / "torn.csv").write_text("carrier,temp\nUA\n")
     (here / "empty.csv").write_text("")
+    (here / "twice.csv").write_text("carrier,distance,temp,temp,pressure,night\nUA,500,41.5,40,1013.2,true\n")
     (here / "rows.txt").write_text("x")
 
 
@@ -103,6 +104,7 @@ def bad_files(here: Path, rows: pd.DataFrame) -> None:
         ("torn.parquet", "o.csv", 2, "torn.parquet does not read"),
         ("torn.csv", "o.csv", 2, "torn.csv does not read"),
         ("empty.csv", "o.csv", 2, "empty.csv is empty"),
+        ("twice.csv", "o.csv", 2, "twice.csv has two columns named temp"),
         ("rows.txt", "o.csv", 2, "rows.txt is neither Parquet nor CSV"),
         ("rows.csv", "o.xlsx", 2, "o.xlsx is neither Parquet nor CSV"),
         ("gone.csv", "o.csv", 6, "there is no file"),

@@ -58,4 +58,7 @@ def test_what_holds_no_rows_is_an_error_with_its_path(workspace: Workspace) -> N
         read_rows(workspace, put(workspace, "empty"), "empty")
     with pytest.raises(ProjectError, match=r"bad\.parquet does not read as rows"):
         read_rows(workspace, put(workspace, "bad.parquet"), "bad.parquet")
+    (workspace.root / "twice.csv").write_text("x,z,x\n1,2,3\n")
+    with pytest.raises(ProjectError, match=r"twice\.csv has two columns named x"):
+        read_rows(workspace, put(workspace, "twice.csv"), "twice.csv")
     assert count_rows(workspace, put(workspace, "bad.parquet"), "bad.parquet") is None

@@ -295,3 +295,16 @@ def test_a_holdout_without_target_or_time_is_refused(world: World) -> None:
     (world.root / "holdout.parquet").write_text("not parquet")
     with pytest.raises(ProjectError, match="does not read as rows"):
         run(world)
+
+
+def test_a_holdout_that_cannot_be_read_as_the_training_rows_is_explained(world: World) -> None:
+    world.alarm()
+    rows = month("2013-07-01", 1.0, seed=6)
+    rows.assign(at="soon").to_parquet(world.root / "holdout.parquet")
+    with pytest.raises(ProjectError, match=r"at of holdout\.parquet does not read as timestamp"):
+        run(world)
+    (world.root / "twice.csv").write_text("at,x,y,x\n2013-07-01,1,0,1\n")
+    with pytest.raises(ProjectError, match=r"twice\.csv has two columns named x"):
+        run(world, holdout=world.root / "twice.csv")
+    with pytest.raises(ProjectError, match="raw is a folder"):
+        run(world, holdout=world.root / "raw")

@@ -143,6 +143,15 @@ def test_positional_rows_must_be_as_wide_as_the_names() -> None:
     assert DECODER.positional([], list(GOOD)).n == 0
 
 
+def test_a_million_names_cost_no_more_than_reading_them() -> None:
+    class Names(list[str]):
+        def count(self, value: str) -> int:
+            raise AssertionError("each name is looked for among all of them: a minute for 100,000")
+
+    with pytest.raises(BadInput, match="unknown columns: 0, 1, 10, 100, 1000"):
+        DECODER.positional([], Names(map(str, range(1_000_000))))
+
+
 def test_too_many_rows_are_refused_before_they_are_looked_at() -> None:
     with pytest.raises(TooLarge, match="101 rows"):
         DECODER.records([None] * 101)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 
 if TYPE_CHECKING:
@@ -57,13 +58,20 @@ class Window:
             raise NotFound(f"there is no file {name or path}", hint="give a Parquet or a CSV file of rows")
         try:
             if path.suffix.lower() == ".csv":
-                return cls.of_table(_read_csv(path, texts))
-            file = parquet.ParquetFile(path)
-            return cls(file.schema_arrow, file.metadata.num_rows, lambda name: file.read(columns=[name]).column(name))
+                window = cls.of_table(_read_csv(path, texts))
+            else:
+                file = parquet.ParquetFile(path)
+                rows = file.metadata.num_rows
+                window = cls(file.schema_arrow, rows, lambda name: file.read(columns=[name]).column(name))
         except (pa.ArrowException, OSError) as error:
             raise ProjectError(
                 f"{name or path} does not read as rows: {error}", hint="give a Parquet or a CSV file"
             ) from None
+        if twice := repeated(window.schema.names):
+            raise ProjectError(
+                f"{name or path} has two columns named {', '.join(twice[:8])}", hint="name each column once"
+            )
+        return window
 
 
 def _read_csv(path: Path, texts: tuple[str, ...]) -> pa.Table:

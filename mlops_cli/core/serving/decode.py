@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.serving.problems import BadInput, TooLarge
 
@@ -100,9 +101,8 @@ class Decoder:
         """Rows as lists; `names` says what stands where, by default the signature's order."""
         self._count(len(rows))
         names = self.names if names is None else names
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise BadInput(f"columns named twice: {_listed(twice)}")
+        if twice := repeated(names):
+            raise BadInput(f"columns named twice: {_listed(name[:100] for name in twice)}")
         for place, row in enumerate(rows):
             if type(row) is not list or len(row) != len(names):
                 got = f"{len(row)} values" if type(row) is list else _show(row)

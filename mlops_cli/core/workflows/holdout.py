@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_cli.core.base.digest import digest_file
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.errors import NotFound, ProjectError
 from mlops_cli.core.project.schema import Model
 from mlops_cli.core.registry.records import Version
@@ -42,6 +43,7 @@ class Holdout:
 
         Without a time column, all of them. Raises HoldoutOverlaps if a row to be judged by is a training row.
         """
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         if training is None:
@@ -60,7 +62,13 @@ class Holdout:
                 hint="keep the rows' own time in the prepared file; it is never a feature",
             )
         last = pc.max(training[self.time])
-        times = self.rows[self.time].cast(last.type)
+        try:
+            times = self.rows[self.time].cast(last.type)
+        except pa.ArrowException as error:
+            raise ProjectError(
+                f"{self.time} of {self.shown} does not read as {last.type}, as that of the training rows: {error}",
+                hint="prepare the rows as the training rows were",
+            ) from None
         later = self.rows.filter(pc.fill_null(pc.greater(times, last), False))
         return Holdout(self.shown, self.digest, self.target, self.time, later)
 
@@ -124,12 +132,17 @@ def _read_file(path: Path, shown: str) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
+    if path.is_dir():
+        raise ProjectError(f"{shown} is a folder", hint="give a Parquet or a CSV file")
     try:
-        return csv.read_csv(path) if path.suffix.lower() == ".csv" else parquet.read_table(path)
+        table = csv.read_csv(path) if path.suffix.lower() == ".csv" else parquet.read_table(path)
     except FileNotFoundError:
         raise NotFound(f"there is no holdout file {shown}", hint="prepare one: new rows with their target") from None
-    except (pa.ArrowInvalid, IsADirectoryError) as error:
+    except pa.ArrowException as error:
         raise ProjectError(f"{shown} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
+    if twice := repeated(table.column_names):
+        raise ProjectError(f"{shown} has two columns named {', '.join(twice[:8])}", hint="name each column once")
+    return table
 
 
 def _shared_rows(rows: pa.Table, training: pa.Table) -> int:

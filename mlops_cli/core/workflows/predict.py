@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import Signature
 from mlops_cli.core.errors import NotFound, UsageError, WouldOverwrite
 from mlops_cli.core.models.errors import WrongInputs
@@ -78,6 +79,8 @@ def predict_file(workspace: Workspace, text: str, source: Path, target: Path, *,
 
 def _answers(loaded: LoadedModel, chunk: pa.Table, source: Path) -> pa.Table:
     taken = {name for name in chunk.column_names if name == PREDICTION or name.startswith(PROBABILITY)}
+    if twice := repeated(chunk.column_names):
+        raise WrongInputs(f"{source} has two columns named {', '.join(twice[:8])}", hint="name each column once")
     absent = [column.name for column in loaded.signature.inputs if column.name not in chunk.column_names]
     if absent:
         raise WrongInputs(

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import MloError, ProjectError, TooLittleData, UsageError
 from mlops_cli.core.store.tree import walk
@@ -54,11 +55,12 @@ def _read(workspace: Workspace, digest: str, path: str) -> pa.Table:
 
     source = pa.BufferReader(workspace.store.read(Digest.parse(digest)))
     try:
-        if path.lower().endswith(".csv"):
-            return csv.read_csv(source)
-        return parquet.read_table(source)
+        table = csv.read_csv(source) if path.lower().endswith(".csv") else parquet.read_table(source)
     except (pa.ArrowException, OSError) as error:
         raise ProjectError(f"{path} does not read as rows: {error}", hint="give a Parquet or a CSV file") from None
+    if twice := repeated(table.column_names):
+        raise ProjectError(f"{path} has two columns named {', '.join(twice[:8])}", hint="name each column once")
+    return table
 
 
 def score_each(
