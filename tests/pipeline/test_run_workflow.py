@@ -726,3 +726,22 @@ def test_a_run_in_a_clone_has_what_the_pulled_run_logged_even_without_its_result
     assert (record.metrics, record.model, record.tags) == (made.metrics, made.model, made.tags)
     assert {stage.run for stage in record.stages} == {made.id}
     assert run(trained).metrics == made.metrics
+
+
+@pytest.mark.parametrize(
+    "cmd",
+    [
+        "ln -s /etc out",
+        "mkfifo out",
+        "mkdir out; mkfifo out/pipe",
+        """echo 1 > out; echo '{"a": {"b": "text"}}' > m.json""",
+        "echo 1 > out; echo nonsense > m.json",
+        "echo 1 > out; rm m.json; mkdir m.json",
+        ["no-such-program"],
+    ],
+)
+def test_whatever_a_stage_did_wrong_is_a_failed_stage_that_is_named(here: Path, cmd: str | list[str]) -> None:
+    one(here, f"echo '{{}}' > m.json; {cmd}" if isinstance(cmd, str) else cmd, outs=["out"], metrics=["m.json"])
+    with pytest.raises(StageFailed, match=r"^stage one "):
+        run(here)
+    assert not (here / "out").exists()

@@ -60,6 +60,6 @@ def run(
         force=force,
         dry=dry,
         wait=not no_wait,
-        echo=here.output.echo,
+        echo=here.output.echo if here.output.is_heard else None,
     )
     here.output.show(result, show_run)

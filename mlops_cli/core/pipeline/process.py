@@ -279,12 +279,12 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log, at most 8 KB of them."""
+def tail(log: Path, lines: int = 20, *, start: int = 0) -> str:
+    """The last lines of a log from byte `start` on, at most 8 KB of them."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 8192))
+            file.seek(max(start, file.tell() - 8192))
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""

@@ -15,7 +15,7 @@ from mlops_cli.core.base.clock import Clock, parse_duration
 from mlops_cli.core.base.digest import canonical_json
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
-from mlops_cli.core.errors import IntegrityError, MloError, NotFound, Refused
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound, Refused, StageFailed
 from mlops_cli.core.pipeline.environment import stage_environment
 from mlops_cli.core.pipeline.errors import StageBroke, would_overwrite
 from mlops_cli.core.pipeline.graph import Node
@@ -27,6 +27,7 @@ from mlops_cli.core.pipeline.process import GRACE_S, Echo, Exited, end_marked, r
 from mlops_cli.core.pipeline.results import Result, ResultCache
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.paths import ProjectPaths
+from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 
 RETRY_S = 1.0  # before the first retry; twice as long before each further one
 MAX_RETRY_S = 60.0
@@ -74,6 +75,7 @@ class StageRun:
         self._tree = around.tree
         self._journal = Journal(around.paths.private / "running", around.run)
         self._log = self._journal.log_path(node.name)
+        self._attempt_at = 0  # where in the log the last attempt begins, in bytes
         self.logged = Logged()
         self.seconds = 0.0
 
@@ -113,6 +115,7 @@ class StageRun:
         environ = stage_environment(around.environ, stage.pass_env, {**marks, **self._own_variables()})
         for attempt in range(stage.retries + 1):
             self._clear(attempt)
+            self._attempt_at = self._log.stat().st_size if self._log.exists() else 0
             try:
                 exited = run_process(
                     stage.cmd,
@@ -126,6 +129,8 @@ class StageRun:
             except KeyboardInterrupt:
                 end_marked(marks, around.grace_s)
                 raise
+            except StageFailed as error:
+                raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
             if exited.timed_out:
                 end_marked(marks, around.grace_s)
             if exited.code == 0 and not exited.timed_out:
@@ -185,8 +190,11 @@ class StageRun:
                 f"{', '.join(changed)} changed while stage {node.name}, which reads it, was running",
                 hint="a stage must not write its own deps; if you edited it meanwhile, run again",
             )
-        outs = {path: self._tree.keep(path) for path in node.outs}
-        self.logged = self._completed(outs)
+        try:
+            outs = {path: self._tree.keep(path) for path in node.outs}
+            self.logged = self._completed(outs)
+        except (UnsupportedFile, ChangedWhileRead) as error:
+            raise self._broke(f"stage {node.name} left what cannot be kept: {error.message}", hint=error.hint) from None
         checks = self.check()
         return Result(node.name, self._inputs.key, around.run, outs, self.logged, seconds, checks)
 
@@ -259,8 +267,9 @@ class StageRun:
         return self._around.paths.failed / f"{self._around.run}.log"
 
     def _broke(self, message: str, *, hint: str | None = None) -> MloError:
-        lines = tail(self._log, SHOWN_LINES)
-        shown = "".join(f"\n  | {line}" for line in lines.split("\n")) if lines else ""
+        lines = tail(self._log, SHOWN_LINES, start=self._attempt_at)
+        heard = self._around.echo is not None  # then it stands right above the error
+        shown = "".join(f"\n  | {line}" for line in lines.split("\n")) if lines and not heard else ""
         log = self._around.paths.relative(self._kept_log)
         return StageBroke(
             message + shown,
@@ -275,7 +284,10 @@ class StageRun:
 
 def file_metrics(tree: WorkTree, node: Node, time_ms: int) -> tuple[Metric, ...]:
     """The numbers in a stage's metrics files. Raises StageFailed."""
-    return tuple(metric for path in node.metrics for metric in read_metrics(tree.path(path), path, time_ms=time_ms))
+    try:
+        return tuple(metric for path in node.metrics for metric in read_metrics(tree.path(path), path, time_ms=time_ms))
+    except StageFailed as error:
+        raise type(error)(f"stage {node.name} wrote {error.message}", hint=error.hint) from None
 
 
 def checks_digests(tree: WorkTree, files: Sequence[str]) -> dict[str, str]:
