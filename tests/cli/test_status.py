@@ -1,5 +1,12 @@
+"""`mlo status`: what is told of each part."""
+
+from __future__ import annotations
+
+import shutil
 from pathlib import Path
 from typing import Any
+
+from mlops_cli.core.workflows.workspace import Workspace
 
 
 def test_a_new_project_says_what_to_do_first(here: Path, mlo: Any) -> None:
@@ -52,3 +59,22 @@ def test_after_a_checkout_no_trial_stands_in_the_work_tree(trained: Path, mlo: A
     assert "depth=2" in mlo("status", "--json").json["worktree"]  # metrics.json is still the trial's
     mlo("data", "checkout", "--quiet")
     assert mlo("status", "--json").json["worktree"] is None
+
+
+def test_only_checks_of_versions_that_an_alias_points_at_are_told(trained: Path, mlo: Any) -> None:
+    registry = Workspace.find(trained, {}).registry
+    for subject, verdict, alarms in (("tiny@1", "drift", ["temp"]), ("tiny@2", "quiet", [])):
+        registry.record("drift", subject, {"verdict": verdict, "alarms": alarms})
+    assert [check["model"] for check in mlo("status", "--json").json["drift"]] == ["tiny@1"]
+    assert "drift     tiny@1 drift: temp (checked" in mlo("status").stdout
+    registry.record("drift", "tiny@1", {"verdict": "too_little", "alarms": []})
+    assert "drift     tiny@1 too little (checked" in mlo("status").stdout
+
+
+def test_states_are_words_in_one_column(trained: Path, mlo: Any) -> None:
+    (trained / "data" / "raw" / "two.csv").write_text("new")
+    shutil.rmtree(trained / ".mlo" / "cache")
+    lines = [line for line in mlo("status").stdout.splitlines() if line.startswith("  ") and "  data/" in line]
+    assert not any("_cached" in line for line in lines)
+    assert any("not cached" in line for line in lines)
+    assert len({line.index("data/") for line in lines}) == 1

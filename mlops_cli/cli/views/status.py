@@ -31,7 +31,8 @@ def show_status(found: Status, output: Output) -> None:
     for check in found.drift:
         columns = f": {', '.join(check.columns)}" if check.columns else ""
         style = "yellow" if check.verdict == "drift" else None
-        output.line(f"drift     {check.model} {check.verdict}{columns} (checked {_when(check.time)})", style=style)
+        verdict = check.verdict.replace("_", " ")
+        output.line(f"drift     {check.model} {verdict}{columns} (checked {_when(check.time)})", style=style)
     for trouble in found.troubles:
         output.line(f"{trouble.part:9} {trouble.message}", style="red")
         if trouble.hint:
@@ -49,8 +50,10 @@ def _show_data(found: Status, output: Output) -> None:
     counts = Counter(change.state for change in found.changes)
     text = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
     output.line(f"data      {plural(found.entries, 'path')}, {size}: {text}", style="yellow")
-    for change in found.changes[:SHOWN_CHANGES]:
-        output.line(f"          {change.state:10} {change.path}")
+    shown = found.changes[:SHOWN_CHANGES]
+    width = max(len(change.state) for change in shown)
+    for change in shown:
+        output.line(f"          {change.state.replace('_', ' '):{width}}  {change.path}")
     if len(found.changes) > SHOWN_CHANGES:
         output.line(f"          and {len(found.changes) - SHOWN_CHANGES} more: mlo data status")
 
@@ -61,9 +64,10 @@ def _show_stages(stages: tuple[Decision, ...], output: Output) -> None:
         output.line(f"pipeline  {plural(len(stages), 'stage')}: up to date", style="green")
         return
     output.line(f"pipeline  {len(waiting)} of {plural(len(stages), 'stage')} not up to date: mlo run", style="yellow")
+    width = max(len(stage.stage) for stage in waiting)
     for stage in waiting:
         because = f": {stage.reasons[0].text}" if stage.reasons else ""
-        output.line(f"          {stage.stage} {_ACTIONS[stage.action]}{because}")
+        output.line(f"          {stage.stage:{width}}  {_ACTIONS[stage.action]}{because}")
 
 
 def _when(time: str) -> str:

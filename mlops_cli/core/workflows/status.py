@@ -31,7 +31,7 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class DriftCheck(msgspec.Struct, frozen=True):
-    """The last recorded check of a model's predictions."""
+    """The last recorded check of the predictions of a version that an alias points at; `columns` are its alarms."""
 
     model: str
     time: str
@@ -118,10 +118,12 @@ def _still_held(workspace: Workspace, changes: list[FileState]) -> Marker | None
 
 
 def _last_checks(workspace: Workspace) -> list[DriftCheck]:
-    """The newest recorded check of each model."""
+    """The newest recorded check of each version that an alias points at now; what served before is history."""
+    registry = workspace.registry
+    pointed = {f"{name}@{number}" for name in registry.names() for number in registry.aliases(name).values()}
     newest: dict[str, DriftCheck] = {}
-    for event in workspace.registry.history():
-        if event.kind == "drift":
-            columns = [str(column) for column in event.data.get("columns", ())]
+    for event in registry.history():
+        if event.kind == "drift" and event.subject in pointed:
+            columns = [str(column) for column in event.data.get("alarms", ())]
             newest[event.subject] = DriftCheck(event.subject, event.time, event.data.get("verdict", ""), columns)
     return list(newest.values())
