@@ -25,8 +25,25 @@ def world(template: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> W
 
 def test_nothing_due_exits_0(world: World, mlo: Any) -> None:
     answer = mlo("retrain")
-    assert "nothing is due: world@1 stays" in answer.stdout
+    assert answer.stdout.startswith("nothing is due: world@1 stays\n")
     assert "drift: no window has enough rows to decide" in answer.stdout
+
+
+def test_a_missing_holdout_is_told_before_anything_is_due(world: World, mlo: Any) -> None:
+    (world.root / "holdout.parquet").unlink()
+    for arguments in ((), ("--dry-run",)):
+        out = mlo("retrain", *arguments).stdout
+        assert out.startswith("nothing is due: world@1 stays\n")
+        assert "holdout: there is no file holdout.parquet" in out
+    world.alarm()
+    for arguments in ((), ("--dry-run",)):
+        assert "there is no holdout file" in mlo("retrain", *arguments, exit_code=6).stderr
+
+
+def test_a_retraining_that_was_asked_for_says_by_request(world: World, mlo: Any) -> None:
+    world.useless()
+    mlo("retrain", "--force", exit_code=3)
+    assert "retrained world@1 by request and made world@2: rejected" in mlo("models", "show", "world@2").stdout
 
 
 def test_a_promotion_shows_the_comparison_and_exits_0(world: World, mlo: Any) -> None:

@@ -208,9 +208,17 @@ def happened(event: Any) -> str:
         return _drift(event.subject, data)
     if event.kind == "retrain":
         made = f" and made {data['challenger']}" if data.get("challenger") else ""
-        causes = f" for {', '.join(data['triggers'])}" if data.get("triggers") else ""
+        causes = _causes(data.get("triggers") or ())
         return f"retrained {data.get('champion') or event.subject}{causes}{made}: {data.get('decision', '?')}"
     return f"{event.kind} {event.subject}"
+
+
+def _causes(triggers: Iterable[str]) -> str:
+    found = [trigger for trigger in triggers if trigger != "forced"]
+    forced = " by request" if "forced" in triggers else ""
+    if not found:
+        return forced
+    return f" for {', '.join(found)}{' and' if forced else ''}{forced}"
 
 
 def _was(data: Mapping[str, Any]) -> str:

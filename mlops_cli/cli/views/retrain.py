@@ -11,6 +11,8 @@ _STYLES = {"promoted": "bold green", "rejected": "yellow", "too_few_labels": "ye
 def show_retrain(answer: RetrainAnswer, output: Output) -> None:
     if answer.replayed:
         output.line(f"answered before, as event {answer.event}: nothing changed since, so nothing was done again")
+    if not answer.reasons:
+        output.line(verdict(answer))
     for reason in answer.reasons:
         output.line(f"due  {reason.text}")
     for note in answer.notes:
@@ -22,7 +24,8 @@ def show_retrain(answer: RetrainAnswer, output: Output) -> None:
             output.line(f"gate {gate.gate}: {'holds' if gate.holds else 'refused'}")
     for step in answer.steps:
         output.line(f"would {step}")
-    output.line(verdict(answer), style=_STYLES.get(answer.outcome))
+    if answer.reasons:
+        output.line(verdict(answer), style=_STYLES.get(answer.outcome))
 
 
 def verdict(answer: RetrainAnswer) -> str:
@@ -39,7 +42,7 @@ def verdict(answer: RetrainAnswer) -> str:
     if answer.outcome == "too_few_labels":
         return f"too few labels: {answer.why}"
     words = {"promoted": "promoted", "registered": "registered", "rejected": "rejected"}[answer.outcome]
-    return f"{answer.challenger} {words}: {answer.why}"
+    return f"{answer.challenger or 'nothing new'} {words}: {answer.why}"
 
 
 def _show_comparison(answer: RetrainAnswer, output: Output) -> None:

@@ -73,11 +73,16 @@ class Holdout:
         return Holdout(self.shown, self.digest, self.target, self.time, later)
 
 
+def shown_path(workspace: Workspace, path: Path) -> str:
+    """A path for people: relative to the project where it lies inside."""
+    return path.relative_to(workspace.root).as_posix() if path.is_relative_to(workspace.root) else str(path)
+
+
 def read_holdout(workspace: Workspace, path: Path, model: Model) -> Holdout:
     """Read a Parquet or CSV file of prepared rows. Raises NotFound, ProjectError."""
     import pyarrow.compute as pc
 
-    shown = path.relative_to(workspace.root).as_posix() if path.is_relative_to(workspace.root) else str(path)
+    shown = shown_path(workspace, path)
     if model.evaluate is None:
         raise ProjectError(
             "mlo.yaml names no target, so labelled rows cannot be told from others",

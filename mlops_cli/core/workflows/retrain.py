@@ -20,7 +20,7 @@ from mlops_cli.core.registry.records import Version
 from mlops_cli.core.retraining.comparison import Gain, compare
 from mlops_cli.core.retraining.policy import Decision, Facts, Performance, Reason, Rules, WindowFinding, decide
 from mlops_cli.core.workflows.findings import failed_checks, material, measure, windows_of
-from mlops_cli.core.workflows.holdout import Holdout, judge, read_holdout, training_rows
+from mlops_cli.core.workflows.holdout import Holdout, judge, read_holdout, shown_path, training_rows
 from mlops_cli.core.workflows.promote import PRODUCTION, Promotion, promote_model
 from mlops_cli.core.workflows.register import register_model
 from mlops_cli.core.workflows.run import run_pipeline
@@ -118,7 +118,7 @@ class _Retraining:
             champion=self.champion.title,
             key=decision.key,
             reasons=decision.reasons,
-            notes=decision.notes,
+            notes=(*decision.notes, *self._lacking()),
             windows=facts.windows,
             performance=facts.performance,
             held_by=decision.held_by,
@@ -127,6 +127,14 @@ class _Retraining:
             dry=dry,
         )
         return answer, decision
+
+    def _lacking(self) -> tuple[str, ...]:
+        """What a retraining will need and does not find, said before one is due."""
+        if self.path is None:
+            return ("holdout: none is named; set retrain.holdout in mlo.yaml, or say --holdout FILE",)
+        if not self.path.is_file():
+            return (f"holdout: there is no file {shown_path(self.workspace, self.path)}; a retraining needs it",)
+        return ()
 
     def _last(self) -> Any:
         ran = [event for event in self.past if event.data.get("decision") in _RAN]
