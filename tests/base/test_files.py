@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.core.base.files import FileLock, machine_errors, safe_join, write_atomic
-from mlops_cli.core.errors import IntegrityError, Locked, MachineError
+from mlops_cli.core.base.files import FileLock, machine_errors, safe_join, user_path, write_atomic
+from mlops_cli.core.errors import IntegrityError, Locked, MachineError, ProjectError
 
 HOLD = """
 import sys
@@ -99,3 +99,9 @@ def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
 
     with FileLock(path, command="mlo data add").held(waiting=release):
         assert told == [f"`mlo run train` (process {holder.pid} on {os.uname().nodename})"]
+
+
+def test_a_home_that_nobody_has_is_named_with_its_setting() -> None:
+    assert user_path("~/x", "cache.dir") == Path.home() / "x"
+    with pytest.raises(ProjectError, match=r"cache\.dir: ~no-such-user/x"):
+        user_path("~no-such-user/x", "cache.dir")

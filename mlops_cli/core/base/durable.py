@@ -20,6 +20,7 @@ def fsync_file(path: str) -> None:
 
 
 def fsync_folder(path: str) -> None:
+    """Make renames and links in a folder survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from mlops_cli.core.errors import IntegrityError, Locked, MachineError
+from mlops_cli.core.base.durable import fsync_folder
+from mlops_cli.core.errors import IntegrityError, Locked, MachineError, ProjectError
 
 _HINTS = {
     errno.ENOSPC: "free some space and run the same command again; nothing was changed",
@@ -66,16 +67,17 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
                 os.unlink(temporary)
             raise
         if durable:
-            fsync_folder(path.parent)
+            fsync_folder(str(path.parent))
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames and links in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def user_path(text: str, setting: str) -> Path:
+    """A path that may begin with `~` or `~name`. Raises ProjectError, naming the setting, if nobody is called so."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ProjectError(
+            f"{setting}: {text} names a home folder that is not known here", hint="write it out"
+        ) from None
 
 
 def safe_join(root: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlops_cli.core.base.extras import require
+from mlops_cli.core.base.files import user_path
 from mlops_cli.core.errors import ProjectError, RemoteError
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 
@@ -51,7 +52,7 @@ def folder_of(url: str, root: Path) -> Path | None:
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1].lower() not in ("file", "local"):
         return None
-    return (root / Path(url[scheme.end() :] if scheme else url).expanduser()).absolute()
+    return (root / user_path(url[scheme.end() :] if scheme else url, "the url of a remote")).absolute()
 
 
 def shown(url: str) -> str:

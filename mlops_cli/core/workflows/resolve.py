@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.digest import Digest, digest_file, sha256_file
-from mlops_cli.core.base.files import fsync_folder, machine_errors, safe_join
+from mlops_cli.core.base.durable import fsync_folder
+from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry, ModelRef, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, RemoteError
 from mlops_cli.core.registry.records import Version
@@ -227,7 +228,7 @@ def _materialise(workspace: Workspace, entry: Entry, folder: Path) -> None:
             else:
                 workspace.store.copy_to(Digest.parse(found.digest), target, link=("reflink", "copy"))
                 target.chmod(0o444)
-        fsync_folder(temporary)
+        fsync_folder(str(temporary))
         try:
             temporary.rename(folder)
         except OSError:

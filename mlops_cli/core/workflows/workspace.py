@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.clock import Clock, clock_from
-from mlops_cli.core.base.files import FileLock
+from mlops_cli.core.base.files import FileLock, user_path
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.errors import Locked, NotFound, ProjectError
 from mlops_cli.core.project.load import find_root
@@ -49,7 +49,7 @@ class Workspace:
         self.progress: Progress = progress or Silent()
         self.clock: Clock = clock_from(environ)
         cache = project.cache.dir
-        self.paths = ProjectPaths(root, (root / Path(cache).expanduser()) if cache else None)
+        self.paths = ProjectPaths(root, (root / user_path(cache, "cache.dir")) if cache else None)
 
     @classmethod
     def find(
