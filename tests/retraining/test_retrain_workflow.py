@@ -9,7 +9,8 @@ import pytest
 from retrain_world import World, month
 
 from mlops_cli.core.base.files import FileLock
-from mlops_cli.core.errors import Locked, NotFound, ProjectError, StageFailed
+from mlops_cli.core.errors import Locked, NotFound, ProjectError, StageFailed, TooLittleData
+from mlops_cli.core.models.errors import WrongInputs
 from mlops_cli.core.workflows.holdout import HoldoutOverlaps
 from mlops_cli.core.workflows.retrain import RetrainAnswer, retrain
 
@@ -145,6 +146,43 @@ def test_unchanged_data_makes_the_same_model_which_is_rejected(world: World) -> 
     answer = run(world)
     assert (answer.outcome, answer.exit_code) == ("rejected", 3)
     assert "the very model that serves as world@1" in answer.why
+    assert answer.challenger is None
+    assert len(world.workspace().registry.versions("world")) == 1
+    assert world.events("retrain")[0].subject == "world"
+
+
+def test_a_comparison_that_cannot_be_made_leaves_one_version_however_often_cron_tries(world: World) -> None:
+    world.learnable()
+    world.alarm()
+    world.add("2013-07-01", 1.0, seed=99)  # the holdout's own month goes into training
+    for _ in range(2):
+        with pytest.raises(HoldoutOverlaps, match="world@2 was trained on"):
+            run(world)
+    assert len(world.workspace().registry.versions("world")) == 2
+    month("2013-08-01", 1.0, seed=6).to_parquet(world.root / "holdout.parquet")
+    answer = run(world)
+    assert (answer.outcome, answer.challenger) == ("promoted", "world@2")
+
+
+def test_a_model_to_be_scored_on_other_rows_is_another_version(world: World) -> None:
+    world.alarm()
+    world.configure("evaluate: {data: test.parquet", "evaluate: {data: train.parquet")
+    answer = run(world)
+    assert (answer.outcome, answer.challenger) == ("rejected", "world@2")
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_rows_that_no_champion_can_be_judged_by_are_refused_before_anything_runs(world: World, dry: bool) -> None:
+    world.learnable()
+    world.alarm()
+    rows = month("2013-07-01", 1.0, seed=6)
+    rows.assign(y=1).to_parquet(world.root / "holdout.parquet")
+    with pytest.raises(TooLittleData, match="auc has no value on these 400 rows"):
+        run(world, dry=dry)
+    rows.drop(columns="x").to_parquet(world.root / "holdout.parquet")
+    with pytest.raises(WrongInputs, match="no column x"):
+        run(world, dry=dry)
+    assert len(world.workspace().runs.list(limit=10)) == 1
 
 
 def test_rows_the_model_was_trained_on_are_refused_before_anything_runs(world: World) -> None:

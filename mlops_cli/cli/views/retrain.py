@@ -42,7 +42,7 @@ def verdict(answer: RetrainAnswer) -> str:
     if answer.outcome == "too_few_labels":
         return f"too few labels: {answer.why}"
     words = {"promoted": "promoted", "registered": "registered", "rejected": "rejected"}[answer.outcome]
-    return f"{answer.challenger or 'nothing new'} {words}: {answer.why}"
+    return f"{answer.challenger} {words}: {answer.why}" if answer.challenger else f"no new model: {answer.why}"
 
 
 def _show_comparison(answer: RetrainAnswer, output: Output) -> None:

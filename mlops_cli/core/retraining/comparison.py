@@ -119,6 +119,16 @@ def compare(metric: str, champion: Judged, challenger: Judged) -> Gain:
     )
 
 
+def check_value(metric: str, judged: Judged) -> None:
+    """Raises TooLittleData if the metric has no value on these rows, whoever answers them; UsageError as `compare`."""
+    _check(metric, judged)
+    if not math.isfinite(metric_of(metric, judged)(_all_rows(judged))):
+        raise TooLittleData(
+            f"{metric} has no value on these {len(judged):,} rows: their labels are all alike, or of one class",
+            hint="give more labelled rows",
+        )
+
+
 def change_of(metric: str, then: Judged, now: Judged) -> Change:
     """Has one model become worse? Two independent bootstraps, joined by MOVER.
 

@@ -63,6 +63,32 @@ def register(workspace: Workspace, run: str | None = None, *, name: str | None =
     return Registration(version, created, notes, chosen.overrides)
 
 
+def known_version(workspace: Workspace, prefix: str) -> Version | None:
+    """The newest version of model.name that holds what this run made: the same model, from the same inputs, to be
+    scored and watched on the same rows. None if registering the run would tell anything new."""
+    model = workspace.project.model
+    run = workspace.runs.get(prefix)
+    try:
+        entry = model_of_run(workspace, run)
+    except NotFound:
+        return None
+    made = [
+        version
+        for version in workspace.registry.versions(_name(workspace, None))
+        if (version.model, version.inputs) == (entry, run.inputs)
+    ]
+    if not made or model is None:
+        return None
+    evaluate = reference = None
+    if model.evaluate is not None:
+        path = model.evaluate.data
+        data = find_entry(workspace, run, path, key="model.evaluate")
+        evaluate = Evaluation(data, model.evaluate.target, path)
+    if model.reference is not None:
+        reference = find_entry(workspace, run, model.reference, key="model.reference")
+    return next((it for it in reversed(made) if (it.evaluate, it.reference) == (evaluate, reference)), None)
+
+
 def _choose(workspace: Workspace, prefix: str | None, notes: list[str]) -> Run:
     if prefix is None:
         return choose_run(workspace, notes)

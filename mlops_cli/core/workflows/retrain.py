@@ -17,12 +17,12 @@ from mlops_cli.core.errors import Exit, IntegrityError, ProjectError
 from mlops_cli.core.events.protocol import Event
 from mlops_cli.core.project.schema import Model
 from mlops_cli.core.registry.records import Version
-from mlops_cli.core.retraining.comparison import Gain, compare
+from mlops_cli.core.retraining.comparison import Gain, Judged, check_value, compare
 from mlops_cli.core.retraining.policy import Decision, Facts, Performance, Reason, Rules, WindowFinding, decide
 from mlops_cli.core.workflows.findings import failed_checks, material, measure, windows_of
 from mlops_cli.core.workflows.holdout import Holdout, judge, read_holdout, shown_path, training_rows
 from mlops_cli.core.workflows.promote import PRODUCTION, Promotion, promote_model
-from mlops_cli.core.workflows.register import register_model
+from mlops_cli.core.workflows.register import known_version, register_model
 from mlops_cli.core.workflows.run import run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -70,7 +70,8 @@ def retrain(
     """Retrain `model.name` if there is cause. `dry` says what would be done and changes nothing.
 
     Raises NotFound (no champion, no holdout file), ProjectError (settings, a holdout that overlaps with training
-    rows), StageFailed, ChecksFailed, and Locked where another retrain runs and `wait` is false.
+    rows), TooLittleData where the holdout gives the metric no value, StageFailed, ChecksFailed, and Locked where
+    another retrain runs and `wait` is false.
     """
     model = workspace.project.model
     if model is None:
@@ -160,6 +161,7 @@ class _Retraining:
         answer = self._with_holdout(answer, holdout)
         if answer.outcome == "too_few_labels":
             return answer
+        check_value(self._metric, self._judge(self.champion, holdout))
         plan = run_pipeline(self.workspace, dry=True)
         stages = ", ".join(f"{decision.stage} ({decision.action})" for decision in plan.plan)
         steps = (
@@ -179,14 +181,17 @@ class _Retraining:
             return recorded
         if not decision.due:
             return answer
-        # Too few labels, or a holdout that overlaps, is found before anything is spent on training.
-        answer = self._with_holdout(answer, self._holdout_for(self.champion))
+        # What is wrong with the labelled rows is found before anything is spent on training.
+        holdout = self._holdout_for(self.champion)
+        answer = self._with_holdout(answer, holdout)
         if answer.outcome == "too_few_labels":
             return answer
+        check_value(self._metric, self._judge(self.champion, holdout))
         ran = run_pipeline(self.workspace)
         answer = msgspec.structs.replace(answer, run=ran.run)
-        challenger = register_model(self.workspace, ran.run)
-        answer = msgspec.structs.replace(answer, challenger=challenger.title)
+        challenger = known_version(self.workspace, ran.run) or register_model(self.workspace, ran.run)
+        if challenger.title != self.champion.title:
+            answer = msgspec.structs.replace(answer, challenger=challenger.title)
         if challenger.model.digest == self.champion.model.digest:
             why = f"the pipeline made the very model that serves as {self.champion.title}: nothing it reads has changed"
             return self._record(self._ending(answer, "rejected", why))
@@ -198,10 +203,7 @@ class _Retraining:
 
     def _meet(self, answer: RetrainAnswer, challenger: Version, holdout: Holdout) -> RetrainAnswer:
         """Champion and challenger on the same rows; the better one gets the alias."""
-        first, second = (
-            judge(self.workspace, version, holdout.rows, holdout.target, holdout.time)
-            for version in (self.champion, challenger)
-        )
+        first, second = (self._judge(version, holdout) for version in (self.champion, challenger))
         if first.classes != second.classes:
             raise ProjectError(
                 f"{self.champion.title} knows the classes {_listed(first.classes)} and {challenger.title} "
@@ -224,6 +226,9 @@ class _Retraining:
         return self._ending(answer, "promoted", f"the gain in {gain.metric} is at least {gain.lower:+.4f}")
 
     # -- parts ---------------------------------------------------------------------------------------------
+
+    def _judge(self, version: Version, holdout: Holdout) -> Judged:
+        return judge(self.workspace, version, holdout.rows, holdout.target, holdout.time)
 
     @property
     def _metric(self) -> str:
