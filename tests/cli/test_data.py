@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_status_tells_every_state(mlo: Mlo, project: Path) -> None:
     assert states(mlo, "data/raw/kind") == {"data/raw/kind": "modified", "data/raw/kind/inner": "added"}
     text = mlo("data", "status", "--exit-code", exit_code=3).stdout
     assert "not cached  data/raw/uncached" in text
-    assert "mlo data pull" in text
+    assert "mlo pull brings" in text
     mlo("data", "status", "elsewhere", exit_code=6)
 
 
@@ -382,3 +383,36 @@ def test_status_imports_nothing_heavy(project: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_checkout_says_of_each_entry_only_what_is_true(mlo: Mlo, project: Path) -> None:
+    mlo("data", "add", "data/raw")
+    objects = [path for path in (project / ".mlo/cache/objects").rglob("*") if path.is_file()]
+    [lost] = [path for path in objects if path.read_bytes() == b"1\n"]
+    [damaged] = [path for path in objects if path.read_bytes() == b"22\n"]
+    lost.unlink()
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"??\n")
+    (project / "data/raw/a").unlink()
+    (project / "data/raw/sub/b").unlink()
+    answer = mlo("data", "checkout", exit_code=7)
+    assert "as it should be" not in answer.stdout
+    assert "1 not restored, as the cache lacks it, 1 not restored, as its cached object is damaged" in answer.stdout
+    assert "data/raw/sub/b are damaged, and the cache has no objects for data/raw/a\n" in answer.stderr
+
+
+def test_hints_for_lost_bytes_name_a_pull_only_where_there_is_a_remote(mlo: Mlo, project: Path) -> None:
+    mlo("data", "add", "data/raw")
+    shutil.rmtree(project / "data/raw")
+    shutil.rmtree(project / ".mlo/cache")
+    assert "hint: run `mlo pull`" in mlo("data", "checkout", exit_code=6).stderr
+    (project / "mlo.yaml").write_text("name: x\n")
+    hint = mlo("data", "checkout", exit_code=6).stderr.split("hint: ")[1]
+    assert "there is no remote to pull from (mlo remote add origin URL)" in hint
+    assert "mlo pull" not in hint
+
+
+@pytest.mark.parametrize("command", ["checkout", "status", "push"])
+def test_a_path_in_a_hint_can_be_typed_as_it_stands(mlo: Mlo, project: Path, command: str) -> None:
+    stderr = mlo("data", command, "data/my data ü.csv", exit_code=6).stderr
+    assert "mlo data add 'data/my data ü.csv'" in stderr

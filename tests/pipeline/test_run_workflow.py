@@ -745,3 +745,24 @@ def test_whatever_a_stage_did_wrong_is_a_failed_stage_that_is_named(here: Path, 
     with pytest.raises(StageFailed, match=r"^stage one "):
         run(here)
     assert not (here / "out").exists()
+
+
+def test_a_missing_dep_that_was_added_is_brought_by_what_can_bring_it(here: Path) -> None:
+    one(here, "cp 'my raw/a' out", deps=["my raw/a"], outs=["out"])
+    (here / "my raw").mkdir()
+    (here / "my raw/a").write_text("1")
+    add_paths(workspace(here), [here / "my raw"])
+    shutil.rmtree(here / "my raw")
+    with pytest.raises(NotFound) as caught:
+        run(here)
+    assert caught.value.hint == "mlo data checkout 'my raw/a'"
+    shutil.rmtree(here / ".mlo")  # as in a fresh clone
+    with pytest.raises(NotFound) as caught:
+        run(here)
+    assert "there is no remote to pull from" in str(caught.value.hint)
+    one(here, "cp 'my raw/a' out", deps=["my raw/a"], outs=["out"])
+    with (here / "mlo.yaml").open("a") as file:
+        file.write("remotes: {origin: ../far}\n")
+    with pytest.raises(NotFound) as caught:
+        run(here)
+    assert "run `mlo pull`" in str(caught.value.hint)

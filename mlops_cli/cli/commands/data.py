@@ -159,7 +159,7 @@ def checkout(
     places = [here.folder / path for path in paths or ()]
     found = checkout_paths(here.workspace, places, force=force, revision=rev)
     here.output.show(found, show_checkout)
-    found.raise_if_incomplete()
+    found.raise_if_incomplete(refill=here.workspace.store.refill)
 
 
 @app.command()

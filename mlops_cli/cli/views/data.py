@@ -22,8 +22,8 @@ _WHAT_NEXT = {
     "added": "mlo data add records new and changed files",
     "modified": "mlo data checkout --force takes changes back",
     "deleted": "mlo data checkout brings deleted files back",
-    "missing": "mlo data pull brings missing files from a remote",
-    "not_cached": "mlo data add or mlo data pull puts files into the cache",
+    "missing": "mlo pull brings missing files, if there is a remote that has them",
+    "not_cached": "mlo data add puts added files into the cache, mlo run outputs of stages",
 }
 
 
@@ -77,7 +77,7 @@ def show_diff(result: DataDiff, output: Output) -> None:
     if counts:
         output.line(", ".join(f"{count} {change}" for change, count in counts.items()))
     for path in result.unread:
-        output.note(f"{path} is not compared: its tree is not in the cache (mlo data pull)")
+        output.note(f"{path} is not compared: its tree is not in the cache; mlo pull brings it from a remote")
 
 
 def show_checkout(result: CheckoutResult, output: Output) -> None:
@@ -127,7 +127,10 @@ def show_fsck(result: FsckReport, output: Output) -> None:
         output.line(f"removed {plural(result.leftovers, 'temp file')} of commands that were killed")
     output.line(f"verified {read}: {'all good' if result.ok else plural(len(result.bad), 'problem')}")
     if not result.ok:
-        output.line("bring good copies with mlo data pull, or add the data again", style="dim")
+        output.line(
+            "mlo pull brings good copies from a remote; mlo data add and mlo run keep what stands here",
+            style="dim",
+        )
 
 
 def show_remote(result: RemoteRow, output: Output) -> None:
@@ -153,7 +156,13 @@ def show_check(result: RemoteCheck, output: Output) -> None:
 
 
 def _changed(changes: Changes) -> str:
-    counts = {"added": changes.added, "updated": changes.updated, "removed": changes.removed}
+    counts = {
+        "added": changes.added,
+        "updated": changes.updated,
+        "removed": changes.removed,
+        "not restored, as the cache lacks it": changes.missing,
+        "not restored, as its cached object is damaged": changes.corrupt,
+    }
     words = [f"{len(paths)} {word}" for word, paths in counts.items() if paths]
     return ", ".join(words) or "as it should be"
 

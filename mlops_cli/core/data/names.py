@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -75,7 +76,7 @@ def refuse_overlap(name: str, lock: Lock) -> None:
     if below:
         raise ProjectError(
             f"{name} holds {below[0]}, which is in mlo.lock already",
-            hint=f"run `mlo data rm {' '.join(below)}` first, then add {name}; the files stay",
+            hint=f"run `mlo data rm {shlex.join(below)}` first, then add {name}; the files stay",
         )
 
 
@@ -93,7 +94,9 @@ def chosen(names: Iterable[str], lock: Lock) -> dict[str, list[bytes]]:
         below = [entry for entry in lock.entries if entry == name or _contains(name, entry)]
         owner = owner_of(name, lock.entries)
         if not below and owner is None:
-            raise NotFound(f"{name} is not in mlo.lock", hint=f"run `mlo data add {name}`, or see `mlo data status`")
+            raise NotFound(
+                f"{name} is not in mlo.lock", hint=f"run `mlo data add {shlex.quote(name)}`, or see `mlo data status`"
+            )
         for entry in below:
             whole.add(entry)
             picked.setdefault(entry, [])

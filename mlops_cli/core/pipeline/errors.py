@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 from mlops_cli.core.errors import NotFound, ProjectError, StageFailed, WouldOverwrite
 
@@ -26,12 +27,17 @@ class StageBroke(StageFailed):
         return {**super().document(), "stage": self.stage, "run": self.run, "log": self.log}
 
 
-def missing_dependencies(missing: Sequence[tuple[str, str]], added: Sequence[str]) -> DependencyMissing:
-    """All (stage, path) pairs at once, so that one does not mend them one by one."""
+def missing_dependencies(
+    missing: Sequence[tuple[str, str]], added: Mapping[str, bool], refill: str
+) -> DependencyMissing:
+    """All (stage, path) pairs at once, so that one does not mend them one by one.
+
+    `added` are those of the paths that mlo.lock knows as data, and whether the cache can give them back; else
+    `refill` says how they come here.
+    """
     lines = [f"stage {stage} reads {path}, which does not exist and no stage makes" for stage, path in missing]
-    paths = [path for _, path in missing]
-    if known := [path for path in paths if path in added]:
-        hint = f"mlo data checkout {' '.join(dict.fromkeys(known))} (after mlo data pull, if it was never here)"
+    if added:
+        hint = f"mlo data checkout {shlex.join(added)}" if all(added.values()) else refill
     else:
         hint = "create it, or correct deps in mlo.yaml"
     return DependencyMissing("\n".join(lines), hint=hint)
@@ -41,5 +47,5 @@ def would_overwrite(stage: str, paths: Sequence[str]) -> ProjectError:
     listed = ", ".join(paths)
     return WouldOverwrite(
         f"stage {stage} would overwrite {listed}, and the bytes there are in no cache",
-        hint="move it away, keep it with mlo data add, or let it go with mlo run --force",
+        hint=f"move it away, or let it go with mlo run --force {shlex.quote(stage)}",
     )

@@ -170,7 +170,9 @@ def _two_owners(outer: tuple[str, str, str], inner: tuple[str, str, str]) -> Pro
     else:
         what = f"{outer[0]} is an output of two stages: {stage[2]} and {other[2]}"
     hint = "give each stage outputs of its own in mlo.yaml"
-    return ProjectError(what, hint=hint if other[2] else f"mlo data rm {other[0]}, or let the stage write elsewhere")
+    return ProjectError(
+        what, hint=hint if other[2] else f"mlo data rm {shlex.quote(other[0])}, or let the stage write elsewhere"
+    )
 
 
 def _makers(dep: str, owners: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:

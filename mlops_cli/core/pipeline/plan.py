@@ -10,7 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.pipeline.environment import passed
-from mlops_cli.core.pipeline.errors import missing_dependencies
+from mlops_cli.core.pipeline.errors import DependencyMissing, missing_dependencies
 from mlops_cli.core.pipeline.graph import Node, inside
 from mlops_cli.core.pipeline.params import declared
 from mlops_cli.core.pipeline.results import Result, ResultCache, stage_key
@@ -113,7 +113,7 @@ class Planner:
         made = {path for node in nodes for path in node.feeds}
         missing = [(stage, path) for stage, path in needed if path not in made and not self._tree.path(path).exists()]
         if missing:
-            raise missing_dependencies(missing, list(self._lock.data))
+            raise self._missing(missing)
 
     def decide(self, node: Node) -> Verdict:
         """Decide with the work tree as it stands; every stage upstream has been dealt with."""
@@ -186,7 +186,7 @@ class Planner:
         entries = {path: entry_of(path) for path in node.deps}
         missing = [(node.name, path) for path, entry in entries.items() if entry is None]
         if missing:
-            raise missing_dependencies(missing, list(self._lock.data))
+            raise self._missing(missing)
         return Inputs(
             node.stage.cmd,
             {path: entry.digest for path, entry in entries.items() if entry is not None},
@@ -194,6 +194,14 @@ class Planner:
             node.outs,
             passed(self._environ, node.stage.pass_env),
         )
+
+    def _missing(self, missing: Sequence[tuple[str, str]]) -> DependencyMissing:
+        added = {}
+        for _, path in missing:
+            entries = [it for name, it in self._lock.data.items() if inside(path, name) or inside(name, path)]
+            if entries:
+                added[path] = all(map(self._tree.is_kept, entries))
+        return missing_dependencies(missing, added, self._tree.store.refill)
 
     def _result(self, key: str, locked: StageLock | None, node: Node) -> Result | None:
         """The lock's word on the outputs goes before the cache's: a stage that does not repeat itself may have

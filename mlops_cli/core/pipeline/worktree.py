@@ -172,7 +172,7 @@ class WorkTree:
         if self.entry(name) != entry:
             self._seen.pop(name, None)
             changes = restore(self.store, self.index, entry, self.path(name), link=self._link, force=True)
-            changes.raise_if_incomplete(name)
+            changes.raise_if_incomplete(name, refill=self.store.refill)
         self._seen[name] = entry
 
     def below(self, entry: Entry, name: str) -> Entry | None:

@@ -17,7 +17,7 @@ from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverwrite
 from mlops_cli.core.store.index import Index
-from mlops_cli.core.store.local import LocalStore
+from mlops_cli.core.store.local import REFILL, LocalStore
 from mlops_cli.core.store.placing import BESIDE, make_symlink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.snapshot import links_to_object, survey
@@ -46,18 +46,17 @@ class Changes(msgspec.Struct, frozen=True):
     def count(self) -> int:
         return len(self.added) + len(self.updated) + len(self.removed)
 
-    def raise_if_incomplete(self, path: str) -> None:
-        """Raises ObjectCorrupt or ObjectMissing naming what could not be restored."""
+    def raise_if_incomplete(self, path: str, *, refill: str = REFILL) -> None:
+        """Raises ObjectCorrupt or ObjectMissing naming all that could not be restored; `refill` is the store's."""
+        lacks = f"the cache has no objects for {name_some(self.missing)}"
         if self.corrupt:
+            also = f", and {lacks}" if self.missing else ""
             raise ObjectCorrupt(
-                f"{path}: the cached objects of {name_some(self.corrupt)} are damaged; everything else is restored",
-                hint="run `mlo data fsck` to set them aside, then `mlo data pull`",
+                f"{path}: the cached objects of {name_some(self.corrupt)} are damaged{also}",
+                hint=f"run `mlo data fsck` to set them aside, then {refill}",
             )
         if self.missing:
-            raise ObjectMissing(
-                f"{path}: the cache has no objects for {name_some(self.missing)}; everything else is restored",
-                hint="run `mlo data pull`, or `mlo data push` on the machine that added them",
-            )
+            raise ObjectMissing(f"{path}: {lacks}", hint=refill)
 
 
 def name_some(paths: Sequence[str]) -> str:

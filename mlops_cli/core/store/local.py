@@ -21,6 +21,7 @@ from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.stable import SMALL_BYTES, read_all, read_stable
 
 VERSION = 1
+REFILL = "run `mlo pull`, or add the data again"
 LEFTOVER_S = 3600.0  # a temp file older than this has lost its writer
 _GROUP_FILES, _GROUP_BYTES = 8192, 1 << 28
 _MANY = 512
@@ -29,12 +30,14 @@ _MANY = 512
 class LocalStore:
     """Implements ObjectStore on `cache`; `algorithm` names what is put. Reads objects of every algorithm.
 
+    `refill` tells people how a lost object comes back.
     Raises ProjectError if a newer mlo wrote the cache; MachineError where the disk is full or read-only.
     """
 
-    def __init__(self, cache: Path, algorithm: str) -> None:
+    def __init__(self, cache: Path, algorithm: str, *, refill: str = REFILL) -> None:
         self.cache = cache
         self.algorithm = algorithm
+        self.refill = refill
         self._objects = os.path.join(cache, "objects")
         self._temporary = os.path.join(cache, "tmp")
         self._token, self._numbers = secrets.token_hex(6), itertools.count()
@@ -265,14 +268,12 @@ class LocalStore:
     # -- inside --------------------------------------------------------------------------------------------
 
     def absent(self, digest: Digest) -> ObjectMissing:
-        return ObjectMissing(
-            f"object {digest} is not in the cache {self.cache}", hint="run `mlo data pull`, or add the data again"
-        )
+        return ObjectMissing(f"object {digest} is not in the cache {self.cache}", hint=self.refill)
 
     def corrupt(self, digest: Digest) -> ObjectCorrupt:
         return ObjectCorrupt(
             f"object {digest} in the cache {self.cache} is damaged: its bytes have another digest",
-            hint="run `mlo data fsck` to set it aside, then `mlo data pull`, or add the data again",
+            hint=f"run `mlo data fsck` to set it aside, then {self.refill}",
         )
 
     def _path(self, digest: str) -> str:

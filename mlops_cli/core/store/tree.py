@@ -132,7 +132,10 @@ def decode(data: bytes) -> list[TreeEntry]:
 
 
 def _damaged(why: str) -> IntegrityError:
-    return IntegrityError(f"not a tree object: {why}", hint="run `mlo data fsck`, then `mlo data pull`")
+    return IntegrityError(
+        f"not a tree object: {why}",
+        hint="run `mlo data fsck`, which sets it aside, then `mlo pull`, or add the data again",
+    )
 
 
 def totals(entries: Sequence[TreeEntry]) -> tuple[int, int]:

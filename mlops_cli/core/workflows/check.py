@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def check_stage(root: Path, paths: Sequence[str]) -> tuple[CheckReport, ...]:
         more = f"\n  and {len(failed) - 10} more" if len(failed) > 10 else ""
         raise ChecksFailed(
             f"{len(failed)} of {sum(len(report.results) for report in reports)} checks failed:{lines}{more}",
-            hint=f"mlo data check {' '.join(paths)} shows rows that failed",
+            hint=f"mlo data check {shlex.join(paths)} shows rows that failed",
         )
     return reports
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from mlops_cli.core.errors import MachineError, MloError, NotFound, ProjectError
 from mlops_cli.core.project.lock import Lock, parse_lock
 from mlops_cli.core.store import fsck as fscking
 from mlops_cli.core.store.checkout import Changes, Wanted, remove, restore_all
+from mlops_cli.core.store.local import REFILL
 from mlops_cli.core.store.snapshot import links_to_object, record
 from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, graft, walk_bytes
 from mlops_cli.core.workflows.workspace import Workspace
@@ -85,13 +87,13 @@ class CheckedOut(msgspec.Struct, frozen=True):
 class CheckoutResult(msgspec.Struct, frozen=True):
     restored: list[CheckedOut]
 
-    def raise_if_incomplete(self) -> None:
+    def raise_if_incomplete(self, *, refill: str = REFILL) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names every path for which there was no good object."""
         total = Changes(
             missing=[_below(item.path, path) for item in self.restored for path in item.changes.missing],
             corrupt=[_below(item.path, path) for item in self.restored for path in item.changes.corrupt],
         )
-        total.raise_if_incomplete("checkout")
+        total.raise_if_incomplete("checkout", refill=refill)
 
 
 def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = False) -> AddResult:
@@ -167,7 +169,8 @@ def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
         owner = names.owner_of(new, data)
         if owner is not None:
             raise ProjectError(
-                f"{new} lies in {owner}, which is in mlo.lock", hint=f"move it with mv, then mlo data add {new}"
+                f"{new} lies in {owner}, which is in mlo.lock",
+                hint=f"move it with mv, then mlo data add {shlex.quote(new)}",
             )
         _rename(workspace.root / old, workspace.root / new)
         held = workspace.index.held(workspace.root / old)
@@ -306,7 +309,7 @@ def _take_out(workspace: Workspace, data: dict[str, Entry], name: str) -> None:
         return
     path = names.inside(name, owner)
     if not _knows(workspace, data[owner], path):
-        raise NotFound(f"{name} is not in {owner} as mlo.lock has it", hint=f"mlo data status {owner}")
+        raise NotFound(f"{name} is not in {owner} as mlo.lock has it", hint=f"mlo data status {shlex.quote(owner)}")
     data[owner] = graft(workspace.store, data[owner], path, None)
     workspace.index.hold(workspace.root / owner, data[owner])
 
@@ -324,7 +327,7 @@ def _refuse_tracked(workspace: Workspace, name: str) -> None:
     if tracked:
         raise ProjectError(
             f"git tracks {name} already ({len(tracked)} files, {tracked[0]} first)",
-            hint=f"take it out of git first, the files stay: git rm -r -q --cached {name}",
+            hint=f"take it out of git first, the files stay: git rm -r -q --cached {shlex.quote(name)}",
         )
 
 

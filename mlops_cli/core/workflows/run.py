@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -177,7 +178,7 @@ class _Runner:
         for path, digest in run.inputs.items():
             if path in self._pipeline.lock.data and self._pipeline.lock.data[path].digest != digest:
                 workspace.progress.note(
-                    f"{path} is not what mlo.lock says; mlo data add {path} keeps what this run read"
+                    f"{path} is not what mlo.lock says; mlo data add {shlex.quote(path)} keeps what this run read"
                 )
         return run
 

@@ -47,12 +47,14 @@ class Sent(msgspec.Struct, frozen=True):
         if self.transfer.corrupt:
             raise ObjectCorrupt(
                 f"not sent, because their cached objects are damaged: {name_some(self.transfer.corrupt)}",
-                hint="run `mlo data fsck` to set them aside, then `mlo data pull`, or add the data again",
+                hint="run `mlo data fsck` to set them aside, then `mlo data add` (data) or `mlo run` (outputs) "
+                "where the files stand",
             )
         if self.transfer.missing:
             raise ObjectMissing(
                 f"neither the cache nor remote {self.remote} has {name_some(self.transfer.missing)}",
-                hint="run `mlo data add` where the data lies, or push from the machine that added it",
+                hint="run `mlo data add` (data) or `mlo run` (outputs) where the files stand, or push from a machine "
+                "that has them",
             )
 
 
@@ -73,13 +75,13 @@ class Brought(msgspec.Struct, frozen=True):
             raise ObjectCorrupt(
                 f"remote {self.remote} ({self.url}) holds damaged bytes for {name_some(self.transfer.corrupt)}; "
                 "nothing of them was kept, everything else is here",
-                hint="run `mlo data fsck` and `mlo data push` on a machine that has them, after deleting them there",
+                hint="run `mlo data fsck` and `mlo push` on a machine that has them, after deleting them there",
             )
         if self.transfer.missing:
             raise ObjectMissing(
                 f"neither the cache nor remote {self.remote} ({self.url}) has {name_some(self.transfer.missing)}; "
                 "everything else is here",
-                hint="run `mlo data push` on the machine that added it",
+                hint="run `mlo push` on a machine that has it",
             )
         self.checkout.raise_if_incomplete()
 

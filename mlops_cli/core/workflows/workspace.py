@@ -112,7 +112,17 @@ class Workspace:
     def store(self) -> LocalStore:
         from mlops_cli.core.store.local import LocalStore
 
-        return LocalStore(self.paths.cache, self.project.hash)
+        return LocalStore(self.paths.cache, self.project.hash, refill=self.refill)
+
+    @property
+    def refill(self) -> str:
+        """How bytes that the cache lacks come here, as a hint."""
+        if self.project.remotes:
+            return "run `mlo pull`; if the remote lacks them too, `mlo push` where they are"
+        return (
+            "there is no remote to pull from (mlo remote add origin URL): add the data again with `mlo data add`, "
+            "and make outputs again with `mlo run`"
+        )
 
     @cached_property
     def index(self) -> Index:
