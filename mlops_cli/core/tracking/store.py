@@ -89,6 +89,10 @@ class RunStore:
         )
         return self._tables.load([tuple(row) for row in rows])
 
+    def count(self) -> int:
+        """How many runs there are, of every status."""
+        return int(self._database.rows("SELECT count(*) FROM run")[0][0])
+
     def latest(self, status: Status | None = "finished") -> Run:
         """The run that started last; `status=None` for one of any status. Raises RunNotFound."""
         runs = self.list(limit=1, status=status)

@@ -133,7 +133,7 @@ def _disk(workspace: Workspace) -> str:
 
 
 def _runs(workspace: Workspace) -> str:
-    return f"{len(workspace.runs.list(limit=1_000_000))} runs in {workspace.paths.database.name}"
+    return f"{workspace.runs.count()} runs in {workspace.paths.database.name}"
 
 
 def _registry(workspace: Workspace) -> str:
