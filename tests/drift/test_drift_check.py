@@ -290,3 +290,13 @@ def test_no_column_whatsoever_crashes_the_check(data: st.DataObject, kind: str, 
     for one in result.columns:
         assert 0 <= one.effect <= 1
         assert all(test.p_adjusted is None or 0 <= test.p_adjusted <= 1 for test in one.tests)
+
+
+def test_values_near_the_largest_double_are_checked_like_others() -> None:
+    signs = np.sign(normal(1, M)) * 1.7e308
+    times = pa.array(np.arange(N), pa.timestamp("s", tz="UTC"))
+    profile = profile_of({"x": normal(0, N), "at": times}, time="at")
+    result = check(profile, pa.table({"x": signs, "at": times.slice(0, M)}))
+    assert result.verdict == "drift"
+    assert (column(result).mean, column(result).wasserstein) == (None, None)
+    assert check(profile_of({"x": signs}), pa.table({"x": -signs})).verdict == "quiet"

@@ -31,6 +31,11 @@ def test_a_trend_between_blocks_is_not_taken_for_dependence() -> None:
     assert autocorrelation_time(noise + np.linspace(0, 3, 10_000)) < 1.5
 
 
+def test_values_whose_squares_overflow_have_the_time_of_their_pattern() -> None:
+    series = autoregressive(5_000, 0.9, 4)
+    assert autocorrelation_time(series * (1e307 / np.abs(series).max())) == pytest.approx(autocorrelation_time(series))
+
+
 def test_one_outlier_does_not_hide_dependence() -> None:
     series = autoregressive(5_000, 0.9, 4)
     spoiled = series.copy()

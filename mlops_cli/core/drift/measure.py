@@ -227,15 +227,19 @@ def _describe_numbers(
     facts["jensen_shannon"] = distances.jensen_shannon(reference, current)
     finite, whole = ordered[np.isfinite(ordered)], np.isfinite(edges)
     if len(finite) and whole.any() and known.infinite == 0:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # sums of values near 1e308, which one row can bring
             moved = distances.wasserstein(upto[whole], n, finite, edges[whole])
-            facts["mean_reference"], facts["mean"] = known.mean, float(np.mean(finite))
-        facts["wasserstein"] = moved / known.deviation if known.deviation > 0 else None
+            facts["mean_reference"], facts["mean"] = known.mean, _finite(float(np.mean(finite)))
+        facts["wasserstein"] = _finite(moved / known.deviation) if known.deviation > 0 else None
     if known.display is not None:
         counts = display_counts(ordered, np.array(known.display.edges))
         facts["histogram"] = Histogram(
             edges=known.display.edges, reference=known.display.counts, current=tuple(counts.tolist())
         )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 # -- categories ----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ BLOCKS = 20
 SHORTEST_BLOCK = 10  # rows; shorter series are cut into fewer blocks
 LONGEST = 1 << 16  # points; longer series are averaged down to about this many first
 SOKAL = 5.0
+TOO_LARGE = 1e100  # sums of squares overflow from 1e154 on; no unit of anything is measured on this scale
 RESTORED = 0.4  # of a block's length: summed lags up to which the bias of centring is given back
 
 
@@ -41,6 +42,8 @@ def autocorrelation_time(*series: Array, blocks: int = BLOCKS) -> float:
     covariances, rows, averaged = np.zeros(length), 0.0, 0.0
     for values in series:
         cut = np.asarray(values[: blocks * length * step], dtype=float).reshape(blocks, length * step)
+        if (largest := float(np.max(np.abs(cut)))) > TOO_LARGE:
+            cut = cut / largest
         cut = cut - cut.mean(axis=1, keepdims=True)
         if np.isnan(cut).any():
             raise ValueError("a series with gaps has no autocorrelation time; leave the missing rows out")
