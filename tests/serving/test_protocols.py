@@ -129,6 +129,21 @@ def test_predict_names_the_columns_at_fault(client: httpx.Client) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ([ROW, ROW], 'the body is a list; for several rows send {"rows": [...]}'),
+        ({"instances": [ROW]}, "a body with instances goes to /invocations"),
+        ({"dataframe_split": {"columns": [], "data": []}}, "a body with dataframe_split goes to /invocations"),
+        ({"inputs": [{"name": "temp", "shape": [1]}]}, "a body with tensors goes to /v2/models/flights/infer"),
+    ],
+)
+def test_predict_says_where_another_protocol_s_body_belongs(client: httpx.Client, body: Any, says: str) -> None:
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
 def test_a_null_is_missing_where_the_signature_says_so(client: httpx.Client) -> None:
     assert client.post("/predict", json={**ROW, "pressure": None}).status_code == 200
     answer = client.post("/predict", json={**ROW, "temp": None})
@@ -293,7 +308,9 @@ def test_ping_health_and_version(client: httpx.Client) -> None:
     assert health["registry"] == {"reachable": True, "error": None}
     assert client.get("/version").json()["version"] == 1
     assert client.head("/health").status_code == 200
-    assert "/predict" in client.get("/").json()["paths"]
+    paths = client.get("/").json()["paths"]
+    assert {"/predict", "/v2/models/flights/infer", "/v2/models/flights/ready"} <= set(paths)
+    assert not any("docs" in path for path in paths)
 
 
 @pytest.mark.parametrize(("path", "form"), [("/nope", "error"), ("/v2/nope", "error"), ("/predict/x", "error")])

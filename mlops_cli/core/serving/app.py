@@ -293,7 +293,11 @@ class Application:
         return {"model": served.name, "version": served.version, "run": served.run}
 
     def _index(self, _: Request) -> dict[str, Any]:
-        return {**self._model(), "docs": "/docs", "paths": [*self._routes, f"/v2/models/{self.live.served.name}"]}
+        """Where to send what. The documentation's assets are nobody's to ask for."""
+        model = f"/v2/models/{self.live.served.name}"
+        paths = [path for path in self._routes if path not in docs.PATHS]
+        paths += [model, f"{model}/ready", f"{model}/infer"]
+        return {**self._model(), "docs": "/docs", "openapi": "/openapi.json", "paths": paths}
 
     def _health(self, request: Request) -> dict[str, Any]:
         """Always 200 while predictions are answered; what is wrong around them stands in the details."""

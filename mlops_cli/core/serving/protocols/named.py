@@ -10,10 +10,11 @@ import msgspec
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem
 from mlops_cli.core.serving.protocols.exchange import JSON, Asked, read_json
+from mlops_cli.core.serving.protocols.mlflow import FORMS
 
 ROWS = "rows"
 
-_DECODER = msgspec.json.Decoder(dict[str, Any])
+_DECODER = msgspec.json.Decoder(dict[str, Any] | list[Any])
 
 
 class Named:
@@ -21,17 +22,39 @@ class Named:
 
     def read(self, body: bytes, media: str, served: Served) -> Asked:
         document = read_json(_DECODER, body)
+        if isinstance(document, list):
+            raise BadInput('the body is a list; for several rows send {"rows": [...]}')
         if len(document) == 1 and isinstance(document.get(ROWS), list):
             asked = served.decoder.records(document[ROWS])
             return Asked(asked, lambda answer, request_id: _encode_rows(answer, request_id, served))
         try:
             asked = served.decoder.records([document])
         except BadInput as error:  # there is one row, and the client never numbered it
+            if elsewhere := _elsewhere(document, served):
+                raise BadInput(elsewhere) from None
             raise BadInput(error.message.replace(": row 0 is null", " is null").replace("row 0: ", "")) from None
         return Asked(asked, lambda answer, request_id: _encode_one(answer, request_id, served))
 
     def problem(self, problem: Problem, request_id: str) -> Any:
         return {"error": problem.message, "request_id": request_id}
+
+
+def _elsewhere(document: Mapping[str, Any], served: Served) -> str | None:
+    """Is it a body of another protocol, to be sent to that one's path?"""
+    form = next((form for form in FORMS if form in document and form not in served.decoder.names), None)
+    if form is None:
+        return None
+    here = 'here are taken the inputs as fields, or {"rows": [...]}'
+    values = document[form]
+    if (
+        form == "inputs"
+        and isinstance(values, list)
+        and values
+        and isinstance(values[0], dict)
+        and "shape" in values[0]
+    ):
+        return f"a body with tensors goes to /v2/models/{served.name}/infer; {here}"
+    return f"a body with {form} goes to /invocations; {here}"
 
 
 def _encode_one(answer: Answer, request_id: str, served: Served) -> bytes:
