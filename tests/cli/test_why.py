@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from command_line import Mlo
 from registry_project import RegistryProject
+
+from mlops_cli.cli.views.registry import who
 
 
 @pytest.fixture
@@ -65,3 +68,23 @@ def test_why_of_a_run_and_of_what_is_not_there(project: RegistryProject, mlo: Ml
 def test_why_of_a_stage_says_why_it_would_run(project: RegistryProject, mlo: Mlo) -> None:
     assert "train" in mlo("why", "train").stdout
     assert mlo("why", "nothing", exit_code=6).stderr
+
+
+def test_people_are_named_without_their_addresses_and_json_keeps_them(project: RegistryProject, mlo: Mlo) -> None:
+    for arguments in (("why", "flights@production"), ("models", "show", "flights"), ("models", "list")):
+        text = mlo(*arguments).stdout
+        assert "Ada" in text
+        assert "ada@example.org" not in text
+    assert mlo("why", "flights@production", "--json").json["version"]["actor"] == "Ada <ada@example.org>"
+    assert [who(actor) for actor in ("Ada <a@b.c>", "ci", "<a@b.c>")] == ["Ada", "ci", "<a@b.c>"]
+
+
+def test_code_that_was_never_committed_is_said_to_be_not_committed(project: RegistryProject, mlo: Mlo) -> None:
+    runs = project.workspace().runs
+    code = {"train.py": "xxh128:" + "1" * 32}
+    mine = msgspec.structs.replace(runs.latest(), id="d" * 32, inputs={**runs.latest().inputs, **code})
+    runs.start(msgspec.structs.replace(mine, status="running", pid=0))
+    runs.finish(mine)
+    [line] = [line for line in mlo("why", f"runs:{mine.id}").stdout.splitlines() if "train.py" in line]
+    assert line.endswith("not committed: it may be lost")
+    assert "train.py, which the run read, is in no commit" in mlo("register", mine.id, "--name", "other").stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_cli.cli.output import Output, human_bytes, plural
-from mlops_cli.cli.views.registry import gate_rows, happened, pairs, short, when
+from mlops_cli.cli.views.registry import gate_rows, happened, pairs, short, when, who
 from mlops_cli.cli.views.tree import Branch, draw
 
 if TYPE_CHECKING:
@@ -25,25 +25,26 @@ def show_chain(chain: Chain, output: Output) -> None:
         model = (
             f"model {short(chain.model.digest)}, {plural(chain.model.files, 'file')}, {human_bytes(chain.model.size)}"
         )
-        step = root.add("version", version.title, f"registered {when(version.time)} by {version.actor}; {model}")
+        step = root.add("version", version.title, f"registered {when(version.time)} by {who(version.actor)}; {model}")
         if version.scores and version.evaluate is not None:
             step.add("scores", f"{pairs(version.scores)}  on {version.evaluate.path}")
     if chain.made_by is not None:
-        step.add("because", happened(chain.made_by), f"{when(chain.made_by.time)} by {chain.made_by.actor}")
+        step.add("because", happened(chain.made_by), f"{when(chain.made_by.time)} by {who(chain.made_by.actor)}")
     _run(step, chain)
     draw(root, output)
     if chain.later:
         output.line()
         since = Branch(("since then",), "bold")
         for event in chain.later:
-            since.add(when(event.time), happened(event), f"by {event.actor}")
+            since.add(when(event.time), happened(event), f"by {who(event.actor)}")
         draw(since, output)
 
 
 def _alias(root: Branch, change: Change) -> None:
     verb = "promoted" if change.kind == "promote" else "rolled back"
     before = f", was version {change.before}" if change.before is not None else ""
-    branch = root.add("alias", f"{change.name}@{change.alias}", f"{verb} {when(change.time)} by {change.actor}{before}")
+    done = f"{verb} {when(change.time)} by {who(change.actor)}{before}"
+    branch = root.add("alias", f"{change.name}@{change.alias}", done)
     for word, text, numbers, remark in gate_rows(change.gates):
         branch.add(word, text, "  ".join(filter(None, (numbers, remark))))
 
@@ -54,7 +55,7 @@ def _run(above: Branch, chain: Chain) -> None:
     if run.start:
         facts.append(f"{run.status} {when(run.end or run.start)}")
     if run.actor:
-        facts.append(f"by {run.actor}")
+        facts.append(f"by {who(run.actor)}")
     if not run.known:
         facts.append("(told by the version; the run itself was made elsewhere)")
     branch = above.add("run", run.id[:8], " ".join(facts))
@@ -105,7 +106,8 @@ def _data(data: DataStep, *, dirty: bool) -> tuple[str, str]:
     if data.in_commit:
         facts.append("in the commit" if not dirty else "in the commit, perhaps with changes")
     elif not data.in_cache:
-        facts.append("not in the cache")
+        # Added data is mlo's to keep; anything else that a stage read is code, which only git keeps.
+        facts.append("not in the cache" if data.recorded or data.in_lock else "not committed: it may be lost")
     return short(data.digest), ", ".join(facts)
 
 
@@ -136,14 +138,13 @@ def show_blame(blame: Blame, output: Output) -> None:
         if events:
             branch = root.add(title, str(len(events)))
             for event in events:
-                branch.add(when(event.time), happened(event), f"by {event.actor}")
+                branch.add(when(event.time), happened(event), f"by {who(event.actor)}")
     draw(root, output)
 
 
 def _version(versions: Branch, version: VersionTouch) -> None:
-    branch = versions.add(
-        version.title, when(version.time), f"by {version.actor}", f"run {version.run[:8]}  {'; '.join(version.how)}"
-    )
+    run = f"run {version.run[:8]}  {'; '.join(version.how)}"
+    branch = versions.add(version.title, when(version.time), f"by {who(version.actor)}", run)
     for span in version.aliases:
         until = f"until {when(span.until)}" if span.until else "until now"
-        branch.add(f"@{span.alias}", f"since {when(span.since)}", until, f"by {span.actor}")
+        branch.add(f"@{span.alias}", f"since {when(span.since)}", until, f"by {who(span.actor)}")

@@ -22,6 +22,12 @@ def when(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
+def who(actor: str) -> str:
+    """The name of `Name <email>`; what an actor is called where there is no name. --json has all of it."""
+    name, bracket, _ = actor.partition(" <")
+    return name if bracket and name else actor
+
+
 def short(digest: str) -> str:
     """`xxh128:3f2a91c0…`."""
     algorithm, _, hexadecimal = digest.partition(":")
@@ -135,7 +141,7 @@ def show_models(models: ModelList, output: Output) -> None:
             row.run[:8],
             human_bytes(row.size),
             when(row.time),
-            row.actor,
+            who(row.actor),
         )
         for row in models.versions
     ]
@@ -151,7 +157,7 @@ def _first(scores: Mapping[str, Any]) -> dict[str, Any]:
 def show_model(card: ModelCard, output: Output) -> None:
     version = card.version
     root = Branch((version.title, *(f"@{alias}" for alias in card.aliases)), "bold")
-    root.add("registered", f"{when(version.time)} by {version.actor}")
+    root.add("registered", f"{when(version.time)} by {who(version.actor)}")
     commit = f", commit {version.commit[:8]}{' and changes' if version.dirty else ''}" if version.commit else ""
     root.add("run", f"{version.run[:8]}  {version.command}{commit}")
     root.add("takes", f"{plural(len(version.signature.inputs), 'column')}: {_columns(version)}")
@@ -171,7 +177,7 @@ def show_model(card: ModelCard, output: Output) -> None:
     root.add("profile", short(version.profile) if version.profile else "none: drift cannot be checked")
     history = root.add("history", plural(len(card.history), "event"))
     for event in card.history:
-        line = history.add(when(event.time), happened(event), f"by {event.actor}")
+        line = history.add(when(event.time), happened(event), f"by {who(event.actor)}")
         for word, text, numbers, remark in gate_rows(event.data.get("gates", ())):
             line.add(word, text, "  ".join(filter(None, (numbers, remark))))
     draw(root, output)
