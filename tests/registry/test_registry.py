@@ -180,9 +180,20 @@ def test_a_version_out_of_turn_in_the_log_is_refused(registry: Registry) -> None
         registry.record("register", "flights@3", data)
 
 
-def test_a_register_event_that_does_not_read_is_refused(registry: Registry) -> None:
-    with pytest.raises(IntegrityError, match="does not read"):
-        registry.record("register", "flights@1", {"run": 3})
+@pytest.mark.parametrize(
+    ("kind", "subject", "data"),
+    [
+        ("register", "flights@1", {"run": 3}),
+        ("register", "flights", {}),
+        ("promote", "flights@latest", {"alias": "production"}),
+        ("rollback", "flights@1", {}),
+    ],
+)
+def test_an_event_in_the_chain_that_does_not_read_is_refused(
+    registry: Registry, kind: str, subject: str, data: dict[str, object]
+) -> None:
+    with pytest.raises(IntegrityError, match=f"event 1 of .* is of the kind {kind}, but does not read"):
+        registry.record(kind, subject, data)
 
 
 def register_one(kind: str, folder: Path, actor: str, run: int) -> None:

@@ -65,7 +65,13 @@ class Registry:
                     f"event {event.seq} of {self.place} does not follow the event before it",
                     hint="`mlo audit` names the first broken event",
                 )
-            self._apply(event)
+            try:
+                self._apply(event)
+            except (KeyError, ValueError) as error:  # well chained, but written by something else than this registry
+                raise IntegrityError(
+                    f"event {event.seq} of {self.place} is of the kind {event.kind}, but does not read: {error}",
+                    hint="it was written by another version of mlo; upgrade: pip install --upgrade mlops-cli",
+                ) from None
             self._events.append(event)
             self._head = Head(event.seq, event.name)
         self._read = True
@@ -238,13 +244,7 @@ class Registry:
     def _add(self, event: Event) -> None:
         name, _, number = event.subject.partition("@")
         facts = {**event.data, "name": name, "version": int(number), "time": event.time, "actor": event.actor}
-        try:
-            version = msgspec.convert(facts, Version)
-        except msgspec.ValidationError as error:
-            raise IntegrityError(
-                f"event {event.seq} of {self.place} registers {event.subject}, but does not read: {error}",
-                hint="it was written by another version of mlo; upgrade: pip install --upgrade mlops-cli",
-            ) from None
+        version = msgspec.convert(facts, Version)
         versions = self._versions.setdefault(name, [])
         if version.version != len(versions) + 1:
             raise IntegrityError(
