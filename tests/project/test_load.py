@@ -58,7 +58,7 @@ def test_the_whole_file_becomes_typed(tmp_path: Path) -> None:
         ("{path: roc.csv, x: fpr", "{path: roc.csv, xx: fpr", "mlo.yaml:11:29: unknown key xx", "did you mean x?"),
         ("remotes:", "remote:", "mlo.yaml:20:1: unknown key remote", "did you mean remotes?"),
         ("target: late", "zebra: late", "unknown key zebra", "the keys there are data, target"),
-        ("port: 8080", "port: http", "mlo.yaml:18:9: serve.port: Expected `int`, got `str`", "mend"),
+        ("port: 8080", "port: http", "mlo.yaml:18:9: serve.port: Expected whole number, got text", "mend"),
         ("window: 24h", "window: soon", "mlo.yaml:19:9: drift.window", "mend"),
         ("retries: 1", "retries: -1", "mlo.yaml:10:5: stages.train.retries", "mend"),
         ("name: flights\nparams", "params", "mlo.yaml has no name", "add a line"),
@@ -170,3 +170,21 @@ def test_every_key_of_the_design_is_known() -> None:
     assert {"name", "params", "stages", "model", "serve", "drift", "retrain", "registry", "remotes"} <= set(
         Project.__struct_fields__
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "message", "hint"),
+    [
+        ("{cmd: true}", "mlo.yaml:2:14: stages.s.cmd: Expected text or list, got true or false", "quotes"),
+        ("{cmd: 3}", "Expected text or list, got whole number", "quotes"),
+        ("{cmd: x, retries: many}", "stages.s.retries: Expected whole number, got text", "mend"),
+        ("{cmd: x, deps: {a: 1}}", "stages.s.deps: Expected list, got mapping", "mend"),
+        ("{deps: [a]}", "stages.s: the key cmd is missing", "mend"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_words(tmp_path: Path, stage: str, message: str, hint: str) -> None:
+    (tmp_path / "mlo.yaml").write_text(f"name: x\nstages: {{s: {stage}}}\n")
+    with pytest.raises(ProjectError) as caught:
+        load(tmp_path, {})
+    assert message in caught.value.message
+    assert hint in str(caught.value.hint)

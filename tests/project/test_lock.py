@@ -104,6 +104,23 @@ def test_a_newer_lock_and_one_with_conflict_markers_say_what_to_do(tmp_path: Pat
     assert "merge conflict" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1\ndata: {data/raw: {digest: 'xxh128:zz', kind: file, size: 1}}", "mlo.lock: data/raw: .*not a dig"),
+        ("version: 1\ndata: {../x: {digest: 'xxh128:%s', kind: file, size: 1}}" % ("0" * 32), "mlo.lock: ../x: "),
+        ("version: 1\ndata: [unclosed", "mlo.lock:3:1: "),
+        ("version: 1\nversion: 1", "mlo.lock:2:1: version stands twice"),
+        ("version: 1\ndata: 3", "mlo.lock is damaged"),
+        ("version: 1\nstages: {s: {key: x, cmd: y}}", "mlo.lock: 'x' is no key of stage s"),
+    ],
+)
+def test_damage_names_the_lock_and_the_way_back(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(IntegrityError, match=message) as caught:
+        parse_lock(text, tmp_path / "mlo.lock")
+    assert str(caught.value.hint).startswith("git checkout -- mlo.lock")
+
+
 def test_a_path_is_found_among_data_and_outputs() -> None:
     lock = Lock(data={"raw": ENTRY}, stages={"s": StageLock("k", "c", outs={"out": ENTRY})})
     assert lock.entry("raw") == lock.entry("out") == ENTRY

@@ -18,6 +18,18 @@ from mlops_cli.core.project.schema import Project, Stage
 FILE_NAME = "mlo.yaml"
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`(?: - at `(.+)`)?$", re.DOTALL)
+_LACKS = re.compile(r"^Object missing required field `(.+)`$")
+_TYPES = re.compile(r"`([^`]+)`")
+_MISTAKEN = re.compile(r"Expected `([^`]+)`, got `(?:bool|int|float|null)`")
+_WORDS = {
+    "str": "text",
+    "array": "list",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true or false",
+    "object": "mapping",
+    "null": "nothing",
+}
 _AT = re.compile(r" - at `(.+)`$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 
@@ -127,7 +139,17 @@ def _explain(text: str, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]
     match = _AT.search(text)
     place = (*prefix, *_steps(match[1] if match else None))
     dotted = ".".join(map(str, place)) or "the file"
-    return ProjectError(f"{_where(place, sources)}: {dotted}: {_AT.sub('', text)}", hint="mend the value there")
+    said = _TYPES.sub(_in_words, _LACKS.sub(r"the key \1 is missing", _AT.sub("", text)))
+    wanted = _MISTAKEN.match(text)
+    quoted = wanted is not None and "str" in wanted[1].split(" | ")
+    hint = "a text that looks like something else is put in quotes" if quoted else "mend the value there"
+    return ProjectError(f"{_where(place, sources)}: {dotted}: {said}", hint=hint)
+
+
+def _in_words(match: re.Match[str]) -> str:
+    """msgspec's `str | array` as "text or list"; other words in backticks, such as a field's name, as they stand."""
+    kinds = match[1].split(" | ")
+    return " or ".join(map(_WORDS.__getitem__, kinds)) if all(kind in _WORDS for kind in kinds) else match[0]
 
 
 def _steps(at: str | None) -> tuple[str | int, ...]:

@@ -18,6 +18,7 @@ from mlops_cli.core.project.paths import is_reserved
 
 VERSION = 1
 _KEY = re.compile(r"[0-9a-f]{64}")
+_CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 _HEADER = "# Written by mlo. Edit mlo.yaml instead; keep this file in git.\n"
 
 
@@ -63,13 +64,22 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         return Lock()
     except UnicodeDecodeError as error:
-        raise IntegrityError(f"{path.name} is not UTF-8: {error}", hint=f"git checkout -- {path.name}") from None
+        raise IntegrityError(f"{path.name} is not UTF-8: {error}", hint=_back(path)) from None
     return parse_lock(text, path)
 
 
 def parse_lock(text: str, path: Path) -> Lock:
     """`path` is where the text stands or stood; every name in it must lie inside that folder."""
-    document, _ = yaml12.read(text, path.name)
+    marker = _CONFLICT.search(text)
+    if marker is not None:
+        raise ProjectError(
+            f"{path.name}:{text.count(chr(10), 0, marker.start()) + 1}: here two branches' entries stand side by side",
+            hint="resolve the merge conflict: take either side of it, then mlo run and mlo data status",
+        )
+    try:
+        document, _ = yaml12.read(text, path.name)
+    except ProjectError as error:
+        raise IntegrityError(error.message, hint=_back(path)) from None
     if isinstance(document, dict) and isinstance(document.get("version"), int) and document["version"] > VERSION:
         raise ProjectError(
             f"{path.name} has version {document['version']}; this mlo reads up to {VERSION}",
@@ -78,19 +88,24 @@ def parse_lock(text: str, path: Path) -> Lock:
     try:
         file = msgspec.convert(document or {"version": VERSION}, _File)
     except msgspec.ValidationError as error:
-        raise IntegrityError(f"{path.name} is damaged: {error}", hint=f"git checkout -- {path.name}") from None
+        raise IntegrityError(f"{path.name} is damaged: {error}", hint=_back(path)) from None
     lock = Lock(file.data, file.stages)
     for name, entry in lock.entries.items():
-        safe_join(path.parent, name)
         if is_reserved(name) or PurePosixPath(name).as_posix() != name:
-            raise IntegrityError(f"{path.name} names {name!r}, where mlo writes no data", hint="someone altered it")
-        Digest.parse(entry.digest)
+            raise IntegrityError(f"{path.name} names {name!r}, where mlo writes no data", hint=_back(path))
+        try:
+            safe_join(path.parent, name)
+            Digest.parse(entry.digest)
+        except IntegrityError as error:
+            raise IntegrityError(f"{path.name}: {name}: {error.message}", hint=_back(path)) from None
     for name, stage in lock.stages.items():
         if not _KEY.fullmatch(stage.key):  # it becomes the name of a file
-            raise IntegrityError(
-                f"{path.name}: {stage.key!r} is no key of stage {name}", hint=f"git checkout -- {path.name}"
-            )
+            raise IntegrityError(f"{path.name}: {stage.key!r} is no key of stage {name}", hint=_back(path))
     return lock
+
+
+def _back(path: Path) -> str:
+    return f"git checkout -- {path.name} brings back the last one that you committed"
 
 
 def lock_bytes(lock: Lock) -> bytes:

@@ -120,8 +120,8 @@ class Workspace:
         if self.project.remotes:
             return "run `mlo pull`; if the remote lacks them too, `mlo push` where they are"
         return (
-            "there is no remote to pull from (mlo remote add origin URL): add the data again with `mlo data add`, "
-            "and make outputs again with `mlo run`"
+            "add the data again with `mlo data add`, or make outputs again with `mlo run`; "
+            "there is no remote to pull from (mlo remote add origin URL)"
         )
 
     @cached_property
