@@ -99,7 +99,7 @@ def bad_files(here: Path, rows: pd.DataFrame) -> None:
         ("narrow.parquet", "o.parquet", 2, "narrow.parquet has no column temp, night; it has carrier"),
         ("narrow.csv", "o.csv", 2, "narrow.csv has no column temp"),
         ("typed.parquet", "o.csv", 2, "column temp holds 'warm'"),
-        ("typed.csv", "o.csv", 2, "typed.csv does not read"),
+        ("typed.csv", "o.csv", 2, "typed.csv does not read: column temp holds 'warm' in line 2, which"),
         ("taken.parquet", "o.csv", 2, "has a column prediction already"),
         ("torn.parquet", "o.csv", 2, "torn.parquet does not read"),
         ("torn.csv", "o.csv", 2, "torn.csv does not read"),
@@ -126,7 +126,8 @@ def test_a_failure_in_a_later_chunk_leaves_nothing(here: Path, mlo: Any, rows: p
     monkeypatch.setattr(workflow, "CHUNK_BYTES", 700)
     with (here / "rows.csv").open("a") as file:
         file.write("UA,far,1.0,2.0,False,x\n")
-    mlo("predict", "flights@1", "rows.csv", "out.csv", exit_code=2)
+    stderr = mlo("predict", "flights@1", "rows.csv", "out.csv", exit_code=2).stderr
+    assert f"column distance holds 'far' in line {len(rows) + 2}" in stderr
     assert list(here.glob("*out.csv*")) == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ CHUNK_BYTES = 4 << 20
 PREDICTION, PROBABILITY = "prediction", "probability"
 PARQUET, CSV = (".parquet", ".pq"), (".csv",)
 
+_WRONG_VALUE = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to [^:]*: invalid value '(.*)'", re.DOTALL)
 _CSV_TYPES = {"float": pa.float64(), "boolean": pa.bool_(), "string": pa.string(), "datetime": pa.string()}
 
 
@@ -162,7 +165,21 @@ def _csv(source: Path, signature: Signature) -> Iterator[pa.Table]:
         if "Empty CSV" in str(error):
             yield pa.table([pa.array([], types[name]) for name in names], names=names)
             return
+        if wrong := _WRONG_VALUE.search(str(error)):
+            raise _wrong_value(source, names, int(wrong[1]), wrong[2]) from None
         raise
+
+
+def _wrong_value(source: Path, names: list[str], place: int, value: str) -> UsageError:
+    """Arrow tells the number of a column and the value; people want its name and the first line that holds it."""
+    with source.open(encoding="utf-8", errors="replace", newline="") as file:
+        lines = csv.reader(file)
+        at = next((lines.line_num for row in lines if place < len(row) and row[place] == value), None)
+    line = f" in line {at}" if at is not None else ""
+    return UsageError(
+        f"{source} does not read: column {names[place]} holds {value!r}{line}, which is not what the model takes",
+        hint="mend the file and run again; an empty cell is a missing value",
+    )
 
 
 def _writer_for(target: Path) -> Any:
