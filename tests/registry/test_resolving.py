@@ -33,7 +33,7 @@ def test_every_form_of_a_reference_leads_to_the_version(project: RegistryProject
     assert all(resolve_model(workspace, form) == expected for form in forms)
     of_run = resolve_model(workspace, f"runs:/{run}/model")
     assert (of_run.version, of_run.model, of_run.files) == (None, expected.model, expected.files)
-    assert of_run == resolve_model(workspace, f"runs:{run[:6]}")
+    assert of_run == resolve_model(workspace, f"runs:{run[:6]}") == resolve_model(workspace, "runs:latest")
 
 
 def test_what_cannot_be_resolved_says_why(project: RegistryProject) -> None:

@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ModelRef(msgspec.Struct, frozen=True):
-    """A reference to a model: `name@3`, `name@production`, `name@latest` or `runs:<id>`.
+    """A reference to a model: `name@3`, `name@production`, `name@latest`, `runs:<id>` or `runs:latest`.
 
     Exactly one of `version`, `alias` and `run` is set; `name` is empty for a run.
     MLflow's `models:/name/3`, `models:/name@production` and `runs:/<id>/model` are read too.
@@ -51,7 +51,7 @@ class ModelRef(msgspec.Struct, frozen=True):
                 body = f"{name}@{version}"
         elif text.startswith("runs:"):
             run = text.removeprefix("runs:").removeprefix("/").partition("/")[0]
-            if RUN_ID.fullmatch(run):
+            if run == "latest" or RUN_ID.fullmatch(run):
                 return cls(run=run)
         name, at, tail = body.partition("@")
         if at and MODEL_NAME.fullmatch(name) and MODEL_NAME.fullmatch(tail):
