@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from command_line import Mlo
 from registry_project import RegistryProject
+
+from mlops_cli.cli.views.registry import scored
 
 
 @pytest.fixture
@@ -74,3 +77,11 @@ def test_push_of_a_local_registry_says_what_stays_and_an_empty_list_says_how_to_
     assert "stay on each machine (registry: local); `registry: origin` in mlo.yaml shares" in out
     (here / ".mlo" / "mlo.db").unlink()
     assert "set `registry: origin` in mlo.yaml on both" in mlo("models", "list").stdout
+
+
+def test_the_scores_of_more_than_two_classes_are_said_to_be_macro_averages(project: RegistryProject) -> None:
+    version = project.workspace().registry.version("flights", 1)
+    assert "macro" not in scored(version)
+    three = msgspec.structs.replace(version.signature, classes=("a", "b", "c"))
+    text = scored(msgspec.structs.replace(version, signature=three))
+    assert text.endswith("on data/test.csv  (auc, precision, recall, f1: macro averages)")

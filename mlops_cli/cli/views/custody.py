@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_cli.cli.output import Output, human_bytes, plural
-from mlops_cli.cli.views.registry import gate_rows, happened, pairs, short, when, who
+from mlops_cli.cli.views.registry import gate_rows, happened, pairs, scored, short, when, who
 from mlops_cli.cli.views.tree import Branch, draw
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def show_chain(chain: Chain, output: Output) -> None:
         )
         step = root.add("version", version.title, f"registered {when(version.time)} by {who(version.actor)}; {model}")
         if version.scores and version.evaluate is not None:
-            step.add("scores", f"{pairs(version.scores)}  on {version.evaluate.path}")
+            step.add("scores", scored(version))
     if chain.made_by is not None:
         step.add("because", happened(chain.made_by), f"{when(chain.made_by.time)} by {who(chain.made_by.actor)}")
     _run(step, chain)

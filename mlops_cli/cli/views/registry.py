@@ -12,6 +12,7 @@ from mlops_cli.cli.views.tree import Branch, draw
 
 if TYPE_CHECKING:
     from mlops_cli.core.events.chain import Verdict
+    from mlops_cli.core.registry.records import Version
     from mlops_cli.core.workflows.models import ModelCard, ModelList
     from mlops_cli.core.workflows.promote import Promotion
     from mlops_cli.core.workflows.register import Registration
@@ -51,6 +52,15 @@ def pairs(values: Mapping[str, Any], *, ordered: bool = False) -> str:
     """`auc=0.7412  log_loss=0.51`, by name; `ordered` ones stay as they come."""
     rows = values.items() if ordered else sorted(values.items())
     return "  ".join(f"{name}={number(value)}" for name, value in rows)
+
+
+def scored(version: Version) -> str:
+    """The scores and the rows they were taken on; with more than two classes, which of them are macro averages."""
+    on = f"  on {version.evaluate.path}" if version.evaluate is not None else ""
+    averaged = [name for name in ("auc", "precision", "recall", "f1") if name in version.scores]
+    means = len(version.signature.classes) > 2 and averaged
+    macro = f"  ({', '.join(averaged)}: macro averages)" if means else ""
+    return f"{pairs(version.scores)}{on}{macro}"
 
 
 def gate_rows(gates: Iterable[Any]) -> list[tuple[str, str, str, str]]:
@@ -98,7 +108,7 @@ def show_registration(made: Registration, output: Output) -> None:
     if made.overrides:
         output.line(f"  -P       {pairs(made.overrides)}")
     if version.evaluate is not None:
-        output.line(f"  scores   {pairs(version.scores)}  on {version.evaluate.path}")
+        output.line(f"  scores   {scored(version)}")
     elif version.metrics:
         output.line(f"  metrics  {pairs(version.metrics)}")
     if version.profile is not None:
@@ -163,7 +173,7 @@ def show_model(card: ModelCard, output: Output) -> None:
     root.add("takes", f"{plural(len(version.signature.inputs), 'column')}: {_columns(version)}")
     root.add("gives", _gives(version))
     if version.scores and version.evaluate is not None:
-        root.add("scores", f"{pairs(version.scores)}  on {version.evaluate.path}")
+        root.add("scores", scored(version))
     if version.metrics:
         root.add("metrics", pairs(version.metrics))
     if version.params:

@@ -30,8 +30,8 @@ def score(loaded: LoadedModel, table: pa.Table, target: str, names: Sequence[str
     """The scores `names` of the model on the rows of `table` whose `target` is known.
 
     Two classes: auc is the area under the ROC curve of P(classes[1]), which is also what precision, recall, f1 and
-    brier are about. More classes: auc is one against the rest, precision, recall and f1 are unweighted means over
-    classes, brier sums over them. log_loss is in nats. rmse and mae are in the target's unit.
+    brier are about. More classes: auc (one against the rest), precision, recall and f1 are macro averages, unweighted
+    means over classes; brier sums over them. log_loss is in nats. rmse and mae are in the target's unit.
     Raises UsageError for a name that is not a score of this task, ProjectError for a target that is absent or holds
     labels the model does not know, TooLittleData if no row is labelled or auc lacks a class, WrongInputs.
     """
