@@ -37,6 +37,12 @@ def test_a_time_reads_back_as_it_was_written(time: datetime) -> None:
     assert parse_time(text) == time
 
 
+@pytest.mark.parametrize("text", ["soon", "2013-13-01", "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-12:00"])
+def test_what_is_no_time_that_utc_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a time"):
+        parse_time(text)
+
+
 @given(st.lists(st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)), min_size=2))
 def test_text_order_is_time_order(times: list[datetime]) -> None:
     assert sorted(map(format_time, times)) == list(map(format_time, sorted(times)))
@@ -49,7 +55,9 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "24", "h", "-1h", "0s", "1 fortnight", "1h30m"])
+@pytest.mark.parametrize(
+    "text", ["", "24", "h", "-1h", "0s", "1 fortnight", "1h30m", "0.0001ms", "36501d", f"{'9' * 400}d"]
+)
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="duration"):
         parse_duration(text)

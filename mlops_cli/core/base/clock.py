@@ -15,6 +15,7 @@ from typing import Protocol
 from mlops_cli.core.errors import UsageError
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+SHORTEST_S, LONGEST_S = 0.001, 36_500 * 86_400.0  # beyond these, a datetime and a duration do not add up any more
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 
 
@@ -71,9 +72,9 @@ def parse_time(text: str) -> datetime:
     """ISO 8601 to UTC; a time without an offset is UTC. Raises UsageError."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset can lead out of the calendar at its ends
         raise UsageError(f"{text!r} is not a time", hint="write it as 2013-05-01T12:00:00Z") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def format_time(time: datetime) -> str:
@@ -100,8 +101,11 @@ def parse_when(text: str, now: datetime) -> datetime:
 
 
 def parse_duration(text: str) -> float:
-    """`24h`, `30m`, `7d`, `500ms` to seconds. Raises UsageError."""
+    """`24h`, `30m`, `7d`, `500ms` to seconds: a millisecond to a century. Raises UsageError."""
     match = _DURATION.fullmatch(text)
-    if match is None or float(match[1]) <= 0:
+    seconds = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
+    if not seconds:
         raise UsageError(f"{text!r} is not a duration", hint="write a number and one of ms s m h d w, as in 24h")
-    return float(match[1]) * _UNITS_S[match[2]]
+    if not SHORTEST_S <= seconds <= LONGEST_S:
+        raise UsageError(f"{text!r} is not a duration that mlo takes", hint="write one from 1ms to 100 years (36500d)")
+    return seconds
