@@ -140,3 +140,12 @@ def test_git_ignores_that_path_and_nothing_else(tmp_path: Path, name: str) -> No
     assert ignored(name)
     assert not [other for other in others if ignored(other)]
     assert ignored_line(name).startswith("/")
+
+
+def test_what_is_not_kept_goes_unless_a_user_wrote_it(tmp_path: Path) -> None:
+    edit_ignored(tmp_path, add=["data/raw", "gone", "out [1]"])
+    text = (tmp_path / ".gitignore").read_text()
+    (tmp_path / ".gitignore").write_text("/mine\n" + text.replace(END, f"*.tmp\n{END}"))
+    assert edit_ignored(tmp_path, add=["new"], keep=["data/raw", "out [1]"])
+    lines = (tmp_path / ".gitignore").read_text().split("\n")
+    assert lines == ["/mine", BEGIN, "*.tmp", "/data/raw", "/new", "/out \\[1]", END, ""]

@@ -766,3 +766,21 @@ def test_a_missing_dep_that_was_added_is_brought_by_what_can_bring_it(here: Path
     with pytest.raises(NotFound) as caught:
         run(here)
     assert "run `mlo pull`" in str(caught.value.hint)
+
+
+def test_gitignore_forgets_outputs_that_never_came_to_be(here: Path) -> None:
+    (here / "raw").write_text("1")
+    one(here, "exit 1", outs=["misnamed"])
+    add_paths(workspace(here), [here / "raw"])
+    with pytest.raises(StageFailed):
+        run(here)
+    assert "/misnamed\n" in (here / ".gitignore").read_text()
+    one(here, "echo 1 > named", outs=["named"])
+    run(here)
+    text = (here / ".gitignore").read_text()
+    assert "/misnamed" not in text
+    assert {"/raw", "/named", "/.mlo"} <= set(text.split("\n"))
+    one(here, "exit 1", outs=["other"])
+    (here / "more").write_text("1")
+    add_paths(workspace(here), [here / "more"])  # mlo.lock still names the output of before
+    assert {"/raw", "/named", "/more"} <= set((here / ".gitignore").read_text().split("\n"))

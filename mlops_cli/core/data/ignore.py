@@ -29,8 +29,13 @@ def ignores_private(root: Path) -> bool:
     return not {b"/.mlo/", b"/.mlo", b".mlo/", b".mlo"}.isdisjoint(lines)
 
 
-def edit_ignored(root: Path, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
-    """Put paths into mlo's block and take others out; whether the file changed. Raises ProjectError, MachineError."""
+def edit_ignored(
+    root: Path, *, add: Iterable[str] = (), remove: Iterable[str] = (), keep: Iterable[str] | None = None
+) -> bool:
+    """Put paths into mlo's block and take others out; whether the file changed. Raises ProjectError, MachineError.
+
+    With `keep`, every path that is in neither `add` nor `keep` goes as well; patterns of another form are the user's.
+    """
     path = root / ".gitignore"
     with machine_errors(f"cannot read {path}"):
         try:
@@ -43,6 +48,9 @@ def edit_ignored(root: Path, *, add: Iterable[str] = (), remove: Iterable[str] =
     start, stop = _block(lines, path)
     here = lines[start + 1 : stop] if stop > start else []
     wanted = {line for line in here if line} - {ignored_line(name) for name in remove}
+    if keep is not None:
+        known = {ignored_line(name) for name in keep}
+        wanted = {line for line in wanted if line in known or not line.startswith("/")}
     wanted |= {ignored_line(name) for name in add}
     if sorted(wanted) == here:
         return False

@@ -318,7 +318,9 @@ def _settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove
     """The index first, mlo.lock last: whatever a crash leaves, the lock names nothing that is not there."""
     workspace.index.save()
     private = [] if ignores_private(workspace.root) else [workspace.paths.private.name]
-    edit_ignored(workspace.root, add=[*add, *private], remove=remove)
+    outs = (os.path.normpath(path) for stage in workspace.project.stages.values() for path in stage.written)
+    keep = [*lock.entries, *outs, workspace.paths.private.name]
+    edit_ignored(workspace.root, add=[*add, *private], remove=remove, keep=keep)
     workspace.write_lock(lock)
 
 

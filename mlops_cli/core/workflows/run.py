@@ -225,14 +225,13 @@ class _Runner:
         return check_stage(self._workspace.root, files)
 
     def _ignore_outputs(self) -> None:
-        """Keep outputs out of git: the cache has their bytes, and mlo.lock names them. Former outputs are let go."""
+        """Keep outputs out of git: the cache has their bytes, and mlo.lock names them. Whatever is neither an output
+        nor added data any more is let go."""
         if self._pipeline.overrides:
             return
         outs = {path for node in self._pipeline.graph.nodes.values() for path in node.outs}
-        former = {path for stage in self._pipeline.lock.stages.values() for path in stage.outs}
-        edit_ignored(
-            self._workspace.root, add=sorted(outs), remove=sorted(former - outs - set(self._pipeline.lock.data))
-        )
+        private = self._workspace.paths.private.name
+        edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._pipeline.lock.data, private])
 
     def _mark_worktree(self) -> None:
         """Say which stages' outputs are not those of mlo.lock."""
