@@ -233,7 +233,9 @@ def check(
         typer.Argument(metavar="FILE", help="Checks files; those of mlo.yaml and checks/ if left out."),
     ] = None,
 ) -> None:
-    """Check data: types, ranges, sets, nulls, uniqueness and more, as checks files say.
+    """Check data against its checks files.
+
+    Types, ranges, sets, nulls, uniqueness and more, as the files in checks/ say.
 
     Exit 3 if a check of severity error fails. What a checks file may say stands in mlops_cli/core/validation/CHECKS.md.
 
