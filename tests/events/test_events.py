@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlops_cli.core.base.database import Database
 from mlops_cli.core.errors import Conflict, Exit, ExtraMissing, NotFound, ProjectError, RemoteError
 from mlops_cli.core.events.chain import Verdict, follow, verify
 from mlops_cli.core.events.open import open_events
-from mlops_cli.core.events.protocol import NO_EVENT, ChainBroken, Event, Stored, decode
+from mlops_cli.core.events.protocol import NO_EVENT, ChainBroken, Event, Stored, decode, sayable
 from mlops_cli.core.events.remote import RemoteEvents
 from mlops_cli.core.events.sqlite import SqliteEvents
 from mlops_cli.core.registry.registry import Registry
@@ -328,3 +329,8 @@ def test_a_remote_without_a_conditional_create_is_refused_with_the_reason(tmp_pa
 def test_a_missing_key_is_not_found_on_a_real_remote(remote: Counting) -> None:
     with pytest.raises(NotFound):
         remote.get("events/000000000001.json")
+
+
+def test_what_json_cannot_say_is_said_as_text() -> None:
+    values = {"a": [math.inf, -math.inf, 1.5], 3: {"b": (math.nan, None, True, "x")}}
+    assert sayable(values) == {"a": ["inf", "-inf", 1.5], "3": {"b": ["nan", None, True, "x"]}}

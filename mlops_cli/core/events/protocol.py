@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -96,6 +97,17 @@ class EventStore(Protocol):
     def extent(self) -> int:
         """The highest seq this log is known to have reached, also where its last events were removed since."""
         ...
+
+
+def sayable(value: Any) -> Any:
+    """Plain values as an event can hold them: NaN and infinities, for which JSON has no word, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): sayable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [sayable(item) for item in value]
+    return value
 
 
 def decode(stored: Stored, place: str) -> Event:

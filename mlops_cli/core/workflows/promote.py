@@ -8,6 +8,7 @@ import msgspec
 
 from mlops_cli.core.base.records import MODEL_NAME, ModelRef
 from mlops_cli.core.errors import NotFound, RemoteError, UsageError
+from mlops_cli.core.events.protocol import sayable
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.registry.registry import LATEST, Draft
 from mlops_cli.core.workflows.gates import GateReport, GateResult, check_gates
@@ -88,7 +89,7 @@ def _outcome(version: Version, alias: str, before: int | None) -> Promotion:
 
 
 def _record(workspace: Workspace, outcome: Promotion, version: Version, report: GateReport) -> Promotion:
-    gates = [plain_gate(gate) for gate in report.gates]
+    gates = sayable(msgspec.to_builtins(report.gates))
 
     def compose() -> Draft:
         # The gates were judged against this champion, and hold against no other.
@@ -145,22 +146,6 @@ def rollback_model(workspace: Workspace, name: str, alias: str = PRODUCTION) -> 
 
 def _pointing(version: Version, alias: str, before: int | None) -> dict[str, Any]:
     return {"alias": alias, "before": before, "model": version.model.digest, "run": version.run}
-
-
-def plain_gate(gate: GateResult) -> dict[str, Any]:
-    """A gate as an event holds it: infinities, which JSON cannot say, as text."""
-    plain: dict[str, Any] = msgspec.to_builtins(gate)
-    return {key: _sayable(value) for key, value in plain.items()}
-
-
-def _sayable(value: Any) -> Any:
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _sayable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sayable(item) for item in value]
-    return value
 
 
 def _check_alias(alias: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.records import MODEL_NAME, Entry, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError
+from mlops_cli.core.events.protocol import sayable
 from mlops_cli.core.registry.records import Evaluation, Version
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.transfer import push_digests, push_objects
@@ -143,13 +144,13 @@ def _facts(workspace: Workspace, run: Run, name: str, entry: Entry, notes: list[
         flavor=loaded.manifest.flavor,
         metrics=_finite(run.metrics),
         scores=scores,
-        params=_plain(run.params),
+        params=sayable(run.params),
         profile=profile,
         manifest=str(manifest),
         evaluate=evaluate,
         reference=reference,
         inputs=dict(run.inputs),
-        stages=tuple(msgspec.structs.replace(stage, params=_plain(stage.params)) for stage in run.stages),
+        stages=tuple(msgspec.structs.replace(stage, params=sayable(stage.params)) for stage in run.stages),
         command=run.command,
         commit=run.commit,
         branch=run.branch,
@@ -274,13 +275,3 @@ def _share(workspace: Workspace, facts: Version) -> None:
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no word for NaN and infinities; an event says null."""
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

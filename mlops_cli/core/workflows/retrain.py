@@ -14,7 +14,7 @@ from mlops_cli.core.base.clock import parse_time
 from mlops_cli.core.base.files import FileLock
 from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.errors import Exit, IntegrityError, ProjectError
-from mlops_cli.core.events.protocol import Event
+from mlops_cli.core.events.protocol import Event, sayable
 from mlops_cli.core.project.schema import Model
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.retraining.comparison import Gain, Judged, check_value, compare
@@ -161,7 +161,6 @@ class _Retraining:
         answer = self._with_holdout(answer, holdout)
         if answer.outcome == "too_few_labels":
             return answer
-        check_value(self._metric, self._judge(self.champion, holdout))
         plan = run_pipeline(self.workspace, dry=True)
         stages = ", ".join(f"{decision.stage} ({decision.action})" for decision in plan.plan)
         steps = (
@@ -182,11 +181,9 @@ class _Retraining:
         if not decision.due:
             return answer
         # What is wrong with the labelled rows is found before anything is spent on training.
-        holdout = self._holdout_for(self.champion)
-        answer = self._with_holdout(answer, holdout)
+        answer = self._with_holdout(answer, self._holdout_for(self.champion))
         if answer.outcome == "too_few_labels":
             return answer
-        check_value(self._metric, self._judge(self.champion, holdout))
         ran = run_pipeline(self.workspace)
         answer = msgspec.structs.replace(answer, run=ran.run)
         challenger = known_version(self.workspace, ran.run) or register_model(self.workspace, ran.run)
@@ -255,11 +252,13 @@ class _Retraining:
         return holdout
 
     def _with_holdout(self, answer: RetrainAnswer, holdout: Holdout) -> RetrainAnswer:
+        """Raises TooLittleData, ProjectError or WrongInputs for rows that the champion cannot be judged by."""
         labels, needed = holdout.rows.num_rows, self.workspace.project.retrain.min_labels
         facts = {"path": holdout.shown, "digest": holdout.digest}
         served = [event for event in self.past if _compared_on(event, holdout.digest)]
         answer = msgspec.structs.replace(answer, holdout=facts, labels=labels, looks=len(served) + 1)
         if labels >= needed:
+            check_value(self._metric, self._judge(self.champion, holdout))
             return answer
         why = f"{holdout.shown} has {labels:,} labelled rows newer than all training rows, of {needed:,} needed"
         return self._ending(answer, "too_few_labels", why)
@@ -282,7 +281,7 @@ class _Retraining:
             "metric": self._metric,
             "scores": {"champion": gain.champion, "challenger": gain.challenger} if gain else {},
             "drift": drift,
-            "answer": _sayable(msgspec.to_builtins(answer)),
+            "answer": sayable(msgspec.to_builtins(answer)),
         }
         event = self.workspace.registry.record("retrain", answer.challenger or self.model.name, data)
         return msgspec.structs.replace(answer, event=event.seq)
@@ -297,7 +296,7 @@ class _Retraining:
             return None
         event = same[-1]
         try:
-            # Text where a number belongs is an infinity, see _sayable.
+            # Text where a number belongs is an infinity, see sayable.
             answer = msgspec.convert(event.data["answer"], RetrainAnswer, strict=False)
         except msgspec.ValidationError as error:
             raise IntegrityError(
@@ -321,14 +320,3 @@ def _compared_on(event: Event, digest: str) -> bool:
 
 def _listed(classes: tuple[Any, ...]) -> str:
     return ", ".join(map(repr, classes))
-
-
-def _sayable(value: Any) -> Any:
-    """Infinities as text: an event's canonical JSON has no word for them."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _sayable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sayable(item) for item in value]
-    return value
