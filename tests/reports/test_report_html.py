@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlops_cli.core.reports.blocks import (
@@ -152,6 +152,7 @@ def test_numbers_read_as_people_write_them() -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+@example(-939851607.5385845, 1e-06)
 def test_ticks_lie_in_their_range(low: float, span: float) -> None:
     high = low + span
     found = ticks(low, high)

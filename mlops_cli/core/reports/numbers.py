@@ -50,5 +50,6 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    found = [place * step for place in range(first, last + 1)]
+    # Where low..high spans only a few representable numbers, a product may round to just outside of it.
+    found = [min(max(place * step, low), high) for place in range(first, last + 1)]
     return found or [low, high]
