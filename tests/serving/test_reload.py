@@ -180,3 +180,35 @@ def test_a_broken_version_is_tried_again_after_a_pause(folders: tuple[Path, Path
         worker.close()
 
     asyncio.run(run())
+
+
+class Held:
+    """A worker whose answers come when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Future[Any] | None = None
+
+    def call(self, _: Callable[[], Any]) -> asyncio.Future[Any]:
+        self.asked = asyncio.get_running_loop().create_future()
+        return self.asked
+
+
+def test_a_server_told_to_stop_as_the_registry_answers_does_stop(folders: tuple[Path, Path]) -> None:
+    async def scenario() -> bool:
+        worker: Any = Held()
+        live = Live(served(folders[0]))
+        following = asyncio.create_task(Reloader(live, Alias(folders).source, worker, Metrics(), poll_s=0).run())
+        while worker.asked is None:
+            await asyncio.sleep(0)
+        for _ in range(5):  # until the task waits for the answer
+            await asyncio.sleep(0)
+        worker.asked.set_result(1)
+        following.cancel()
+        await asyncio.wait({following}, timeout=5)
+        stopped = following.cancelled()
+        while not following.done():
+            following.cancel()
+            await asyncio.sleep(0.01)
+        return stopped
+
+    assert asyncio.run(scenario())
