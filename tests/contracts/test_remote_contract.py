@@ -16,7 +16,7 @@ from mlops_cli.core.errors import IntegrityError, NotFound
 from mlops_cli.core.project.schema import RemoteConfig
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.open import open_remote, open_url
-from mlops_cli.core.remotes.remote import Remote, Unsupported
+from mlops_cli.core.remotes.remote import Remote, ShortAnswer, Unsupported
 
 
 def folder(tmp_path: Path) -> FilesystemRemote:
@@ -68,6 +68,28 @@ def test_files_go_and_come(remote: Remote, tmp_path: Path) -> None:
     remote.put_file("deep/er/file", tmp_path / "source")
     remote.get_file("deep/er/file", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"x" * 100_000
+
+
+def test_a_range_is_exactly_the_bytes_asked_for(remote: Remote) -> None:
+    remote.put("key", b"0123456789")
+    assert remote.get_range("key", 0, 10) == b"0123456789"
+    assert remote.get_range("key", 3, 4) == b"3456"
+    assert remote.get_range("key", 9, 1) == b"9"
+    assert remote.get_range("key", 4, 0) == b""
+
+
+@pytest.mark.parametrize(("start", "length", "came"), [(5, 6, 5), (10, 1, 0), (500, 3, 0), (0, 11, 10)])
+def test_a_range_beyond_the_value_is_a_short_answer(remote: Remote, start: int, length: int, came: int) -> None:
+    remote.put("key", b"0123456789")
+    with pytest.raises(ShortAnswer, match=f"{length} bytes from byte {start}, {came} came"):
+        remote.get_range("key", start, length)
+
+
+def test_a_range_of_an_absent_key_is_not_found(remote: Remote) -> None:
+    with pytest.raises(NotFound, match="origin"):
+        remote.get_range("nothing", 0, 1)
+    with pytest.raises(IntegrityError):
+        remote.get_range("nothing", -1, 1)
 
 
 def test_an_absent_key_is_not_found(remote: Remote, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from mlops_cli.core.base import durable
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import MloError, NotFound, RemoteError
-from mlops_cli.core.remotes.remote import Unsupported, checked_key
+from mlops_cli.core.remotes.remote import Unsupported, checked_key, checked_range, exactly
 
 # Backends whose put is one request that replaces the value as a whole or not at all.
 ATOMIC_PUT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
@@ -141,6 +141,22 @@ class FilesystemRemote:
     def get_file(self, key: str, target: Path) -> None:
         with self._errors(f"cannot read {key}", key=key):
             self._filesystem.get_file(self._path(key), str(target))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        checked_range(start, length)
+        path = self._path(key)
+        with self._errors(f"cannot read {key}", key=key):
+            if self.is_folder:
+                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    data = os.pread(handle, length, start)
+                finally:
+                    os.close(handle)
+            else:
+                size = int(self._filesystem.info(path)["size"])
+                end = min(start + length, size)
+                data = bytes(self._filesystem.cat_file(path, start=start, end=end)) if end > start else b""
+            return exactly(data, start, length, of=f"{self.title}: {key}")
 
     def list(self, prefix: str = "") -> Iterator[str]:
         for key, _ in self.sizes(prefix):

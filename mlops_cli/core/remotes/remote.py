@@ -15,6 +15,12 @@ class Unsupported(RemoteError):
     code = "unsupported"
 
 
+class ShortAnswer(RemoteError):
+    """Fewer bytes came than the value should have: it was cut off on its way, or it is damaged where it lies."""
+
+    code = "short_answer"
+
+
 class Remote(Protocol):
     """Keys are relative paths with forward slashes; `tmp/` is the remote's own.
 
@@ -45,6 +51,10 @@ class Remote(Protocol):
         """Write the value to `target`, which the caller made up; on an error part of it may stand there."""
         ...
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Exactly `length` bytes of the value from byte `start`, in one request. Raises ShortAnswer, NotFound."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted. `prefix` is empty or ends where a name ends: `runs/`."""
         ...
@@ -70,3 +80,19 @@ def checked_key(key: str) -> str:
     if not key or "\0" in key or "\\" in key or pure.is_absolute() or ".." in pure.parts or str(pure) != key:
         raise IntegrityError(f"{key!r} is not a key of a remote", hint="the file that names it was altered")
     return key
+
+
+def checked_range(start: int, length: int) -> None:
+    """Raises IntegrityError for a range that no value has."""
+    if start < 0 or length < 0:
+        raise IntegrityError(f"{length} bytes from byte {start} is no range", hint="the index that says so was altered")
+
+
+def exactly(data: bytes, start: int, length: int, *, of: str) -> bytes:
+    """The answer to a ranged get, if it is whole. Raises ShortAnswer."""
+    if len(data) != length:
+        raise ShortAnswer(
+            f"{of}: asked for {length:,} bytes from byte {start:,}, {len(data):,} came",
+            hint="run the same command again; if the value is damaged on the remote, push it again from where it is",
+        )
+    return data
