@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, ProjectError
-from mlops_cli.core.project.lock import Lock, StageLock, lock_bytes, parse_lock, read_lock, write_lock
+from mlops_cli.core.project.lock import Lock, SourceLock, StageLock, lock_bytes, parse_lock, read_lock, write_lock
 
 ENTRY = Entry("xxh128:" + "ab" * 16, "dir", 10, files=2)
 
@@ -126,3 +126,25 @@ def test_a_path_is_found_among_data_and_outputs() -> None:
     assert lock.entry("raw") == lock.entry("out") == ENTRY
     assert lock.entry("other") is None
     assert list(lock.entries) == ["out", "raw"]
+
+
+def test_sources_are_kept_and_go_with_their_entries(tmp_path: Path) -> None:
+    source = SourceLock("../far", ENTRY.digest, 10, path="data/raw", commit="c0ffee")
+    lock = Lock({"raw": ENTRY}, sources={"raw": source, "gone": source})
+    text = lock_bytes(lock).decode()
+    assert "version: 2\n" in text
+    assert "gone" not in text
+    assert parse_lock(text, tmp_path / "mlo.lock").sources == {"raw": source}
+    assert (
+        parse_lock(text.replace("  raw:\n    digest", "  other:\n    digest", 1), tmp_path / "mlo.lock").sources == {}
+    )
+
+
+def test_a_lock_without_sources_reads_in_an_mlo_that_knows_none() -> None:
+    assert "version: 1\n" in lock_bytes(Lock({"raw": ENTRY})).decode()
+
+
+def test_a_source_with_a_digest_that_is_none_is_refused(tmp_path: Path) -> None:
+    source = SourceLock("../far", "md5:00", 10)
+    with pytest.raises(IntegrityError, match="raw: md5:00 is not a digest"):
+        parse_lock(lock_bytes(Lock({"raw": ENTRY}, sources={"raw": source})).decode(), tmp_path / "mlo.lock")

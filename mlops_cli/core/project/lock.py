@@ -16,7 +16,7 @@ from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.project.paths import is_reserved
 
-VERSION = 1
+VERSION = 2  # written where there are sources, which version 1 does not know; else 1
 _KEY = re.compile(r"[0-9a-f]{64}")
 _CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 _HEADER = "# Written by mlo. Edit mlo.yaml instead; keep this file in git.\n"
@@ -32,11 +32,26 @@ class StageLock(msgspec.Struct, frozen=True, omit_defaults=True):
     outs: dict[str, Entry] = {}
 
 
+class SourceLock(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Where `mlo data get` brought an entry from, and what it found there. `mlo data update` follows it."""
+
+    url: str  # without passwords and signatures
+    digest: str  # of the entry as it came, so that a change made here can be told
+    size: int
+    path: str | None = None  # in the other project; None where the URL names the data itself
+    rev: str | None = None  # as asked for
+    commit: str | None = None
+    digest_there: str | None = None  # where the other project names it by another algorithm
+    etag: str | None = None
+    modified: str | None = None  # as the source says it
+
+
 class Lock(msgspec.Struct, frozen=True):
     """The whole of mlo.lock. Change it with msgspec.structs.replace and `write_lock`."""
 
     data: dict[str, Entry] = {}
     stages: dict[str, StageLock] = {}
+    sources: dict[str, SourceLock] = {}
 
     def entry(self, path: str) -> Entry | None:
         """What the lock says of a path: added data, or a stage's output."""
@@ -55,6 +70,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     data: dict[str, Entry] = {}
     stages: dict[str, StageLock] = {}
+    sources: dict[str, SourceLock] = {}
 
 
 def read_lock(path: Path) -> Lock:
@@ -89,13 +105,16 @@ def parse_lock(text: str, path: Path) -> Lock:
         file = msgspec.convert(document or {"version": VERSION}, _File)
     except msgspec.ValidationError as error:
         raise IntegrityError(f"{path.name} is damaged: {error}", hint=_back(path)) from None
-    lock = Lock(file.data, file.stages)
+    sources = {name: source for name, source in file.sources.items() if name in file.data}
+    lock = Lock(file.data, file.stages, sources)
     for name, entry in lock.entries.items():
         if is_reserved(name) or PurePosixPath(name).as_posix() != name:
             raise IntegrityError(f"{path.name} names {name!r}, where mlo writes no data", hint=_back(path))
         try:
             safe_join(path.parent, name)
             Digest.parse(entry.digest)
+            if name in sources:
+                Digest.parse(sources[name].digest)
         except IntegrityError as error:
             raise IntegrityError(f"{path.name}: {name}: {error.message}", hint=_back(path)) from None
     for name, stage in lock.stages.items():
@@ -109,7 +128,9 @@ def _back(path: Path) -> str:
 
 
 def lock_bytes(lock: Lock) -> bytes:
-    document = {"version": VERSION, **msgspec.to_builtins(lock)}
+    sources = {name: source for name, source in lock.sources.items() if name in lock.data}
+    whole = msgspec.to_builtins(msgspec.structs.replace(lock, sources=sources))
+    document = {"version": VERSION if sources else 1, **whole}
     return (_HEADER + yaml12.dump({key: value for key, value in document.items() if value})).encode()
 
 

@@ -23,7 +23,7 @@ from mlops_cli.core.pipeline.plan import Decision
 from mlops_cli.core.pipeline.process import Echo, interruptible
 from mlops_cli.core.pipeline.results import Result
 from mlops_cli.core.pipeline.stage import Surroundings
-from mlops_cli.core.project.lock import Lock, StageLock
+from mlops_cli.core.project.lock import StageLock
 from mlops_cli.core.tracking.environment import describe_environment
 from mlops_cli.core.tracking.names import run_name
 from mlops_cli.core.tracking.records import Run, Status
@@ -265,7 +265,7 @@ class LockKeeper:
         self._workspace = workspace
         self._writes = not pipeline.overrides
         known = {name: stage for name, stage in pipeline.lock.stages.items() if name in pipeline.graph.nodes}
-        self._data = pipeline.lock.data
+        self._lock = pipeline.lock
         self._stages = known
         self._changed = known != pipeline.lock.stages
         self._next_s = 0.0  # by the monotonic clock
@@ -285,7 +285,7 @@ class LockKeeper:
         if not self._writes or not self._changed:
             return
         begun = time.monotonic()
-        self._workspace.write_lock(Lock(self._data, dict(self._stages)))
+        self._workspace.write_lock(msgspec.structs.replace(self._lock, stages=dict(self._stages)))
         self._changed = False
         ended = time.monotonic()
         self._next_s = ended + (ended - begun) / LOCK_SHARE
