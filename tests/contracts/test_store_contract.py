@@ -84,7 +84,7 @@ def test_a_flipped_truncated_or_grown_object_is_never_returned(store: LocalStore
     digest = store.put_bytes(data)
     flipped = bytes([data[0] ^ 1]) + data[1:]
     for bad in (flipped, data[:-1], data + b"\0", b""):
-        damage(store.path_of(digest), bad)
+        damage(store.file_of(digest), bad)
         with pytest.raises(ObjectCorrupt, match=digest.hex):
             store.read(digest)
 
@@ -95,10 +95,10 @@ def test_a_put_mends_a_damaged_object(store: LocalStore, tmp_path: Path, size: i
     (tmp_path / "file").write_bytes(data)
     digest = store.put_file(tmp_path / "file")
     for bad in (b"?" + data[1:], data[:-1]):
-        damage(store.path_of(digest), bad)
+        damage(store.file_of(digest), bad)
         assert store.put_file(tmp_path / "file") == digest
         assert store.read(digest) == data
-        damage(store.path_of(digest), bad)
+        damage(store.file_of(digest), bad)
         assert store.put_bytes(data) == digest
         assert store.read(digest) == data
 
@@ -145,13 +145,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(digest=digests, data=st.binary(max_size=9))
     def damage(self, digest: Digest, data: bytes) -> None:
         if digest in self.good and data != self.good[digest]:
-            damage(self.store.path_of(digest), data)
+            damage(self.store.file_of(digest), data)
             self.bad.add(digest)
 
     @rule(digest=digests)
     def delete(self, digest: Digest) -> None:
         if self.good.pop(digest, None) is not None:
-            self.store.path_of(digest).unlink()
+            self.store.file_of(digest).unlink()
             self.bad.discard(digest)
 
     @rule(digest=consumes(digests))

@@ -239,7 +239,7 @@ def damage(project: RegistryProject, files: dict[str, str]) -> None:
     assert "model.skops" in files
     for name, found in walk(workspace.store, version.model):
         if name == "model.skops":
-            path = workspace.store.path_of(found.entry.name)
+            path = workspace.store.file_of(found.entry.name)
             data = path.read_bytes()
             path.chmod(0o644)
             path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -47,7 +47,7 @@ class Place:
         return observe(self.index, self.data, "xxh128")
 
     def object(self, data: bytes) -> Path:
-        return self.store.path_of(digest_bytes(data, "xxh128"))
+        return self.store.file_of(digest_bytes(data, "xxh128"))
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_a_missing_subfolder_is_named_and_what_stands_there_left_alone(place: Pl
     entry = place.record()
     tree = dict(walk(place.store, place.entry))["sub"]
     (place.data / "a").unlink()
-    place.store.path_of(tree.entry.name).unlink()
+    place.store.file_of(tree.entry.name).unlink()
     changes = restore(place.store, place.index, place.entry, place.data, expected=entry)
     assert changes == Changes(added=["a"], missing=["sub/"])
     assert (place.data / "sub/c").read_bytes() == b"333"
@@ -249,7 +249,7 @@ def test_a_corrupt_object_does_not_cost_the_folder_in_its_place(place: Place) ->
 
 
 def test_the_top_tree_must_be_there(place: Place) -> None:
-    place.store.path_of(place.entry.name).unlink()
+    place.store.file_of(place.entry.name).unlink()
     with pytest.raises(ObjectMissing):
         place.restore()
 
@@ -371,7 +371,7 @@ def test_a_cache_on_another_file_system(place: Place, monkeypatch: pytest.Monkey
         place.restore(link=(way,))
         assert (place.data / "a").read_bytes() == b"1"
         (place.data / "a").unlink()
-    place.store.__dict__["device"] = -1
+    place.store.folder.__dict__["device"] = -1
     (place.data / "sub/.mlo-tmp-dead").write_bytes(b"half")
     place.restore()
     assert place.here is not None

@@ -39,8 +39,8 @@ def test_a_good_store_is_all_good(store: LocalStore, entry: Entry) -> None:
 
 def test_a_damaged_object_is_named_and_set_aside(store: LocalStore, entry: Entry) -> None:
     digest = digest_bytes(b"22", "xxh128")
-    store.path_of(digest).chmod(0o644)
-    store.path_of(digest).write_bytes(b"2?")
+    store.file_of(digest).chmod(0o644)
+    store.file_of(digest).write_bytes(b"2?")
     [bad] = fsck(store, {"data": entry}).bad
     assert (bad.digest, bad.problem, bad.paths) == (str(digest), "damaged", ["data/sub/b"])
     assert bad.aside is not None
@@ -53,19 +53,19 @@ def test_a_damaged_object_is_named_and_set_aside(store: LocalStore, entry: Entry
 
 def test_a_damaged_object_that_nothing_needs_is_named_too(store: LocalStore) -> None:
     digest = store.put_bytes(b"orphan")
-    store.path_of(digest).chmod(0o644)
-    store.path_of(digest).write_bytes(b"")
+    store.file_of(digest).chmod(0o644)
+    store.file_of(digest).write_bytes(b"")
     [bad] = fsck(store, {}).bad
     assert (bad.digest, bad.paths) == (str(digest), [])
 
 
 def test_damaged_and_missing_trees_are_named(store: LocalStore, entry: Entry) -> None:
     sub = dict(walk(store, entry))["sub"].entry
-    store.path_of(sub.name).unlink()
+    store.file_of(sub.name).unlink()
     [bad] = fsck(store, {"data": entry}).bad
     assert (bad.digest, bad.problem, bad.paths) == (sub.digest, "missing", ["data/sub"])
-    store.path_of(entry.name).chmod(0o644)
-    store.path_of(entry.name).write_bytes(b"MLOTREE")
+    store.file_of(entry.name).chmod(0o644)
+    store.file_of(entry.name).write_bytes(b"MLOTREE")
     [bad] = fsck(store, {"data": entry}).bad
     assert (bad.digest, bad.problem, bad.paths) == (entry.digest, "damaged", ["data"])
 
@@ -100,7 +100,7 @@ def test_foreign_files_in_the_cache_are_passed_over(store: LocalStore, entry: En
 
 def test_a_cache_of_a_newer_mlo_is_refused(store: LocalStore) -> None:
     store.put_bytes(b"x")
-    assert (store.cache / "VERSION").read_bytes() == b"1\n"
-    (store.cache / "VERSION").write_bytes(b"2\n")
+    assert (store.cache / "VERSION").read_bytes() == b"2\n"
+    (store.cache / "VERSION").write_bytes(b"3\n")
     with pytest.raises(ProjectError, match="format"):
         LocalStore(store.cache, "xxh128")

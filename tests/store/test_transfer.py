@@ -189,7 +189,7 @@ def test_an_object_missing_here_keeps_the_trees_from_going(
     remote: FilesystemRemote, here: LocalStore, entry: Entry
 ) -> None:
     """What names content must never stand on a remote without it."""
-    here.path_of(digest_bytes(b"22", "xxh128")).unlink()
+    here.file_of(digest_bytes(b"22", "xxh128")).unlink()
     sent = push_objects(here, remote, {"data": entry})
     assert sent.missing == ["data/sub/b"]
     assert not remote.exists(object_key(entry.digest))
@@ -197,7 +197,7 @@ def test_an_object_missing_here_keeps_the_trees_from_going(
 
 
 def test_an_object_damaged_here_is_never_sent(remote: FilesystemRemote, here: LocalStore, entry: Entry) -> None:
-    path = here.path_of(digest_bytes(b"22", "xxh128"))
+    path = here.file_of(digest_bytes(b"22", "xxh128"))
     path.chmod(0o644)
     path.write_bytes(b"2?")
     sent = push_objects(here, remote, {"data": entry})

@@ -214,7 +214,7 @@ def test_a_tree_that_multiplies_is_walked_only_so_far(store: LocalStore, monkeyp
 def test_a_missing_subfolder_is_noted_and_the_walk_goes_on(store: LocalStore) -> None:
     gone = folder(store, x=b"1")
     outer = folder(store, a=below(b"a", gone), b=b"2")
-    store.path_of(Digest.parse(gone.digest)).unlink()
+    store.file_of(Digest.parse(gone.digest)).unlink()
     lost: dict[bytes, Exception] = {}
     assert [path for path, _ in walk_bytes(store, outer, lost)] == [b"a", b"b"]
     assert isinstance(lost[b"a"], ObjectMissing)

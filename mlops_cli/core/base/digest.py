@@ -5,6 +5,7 @@ xxh128 finds accidents, not attackers. Keys (run cache, events) and registered m
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -66,6 +67,16 @@ def hasher(algorithm: str) -> Hasher:
 
         return blake3.blake3()
     raise IntegrityError(f"{algorithm} is not a digest algorithm", hint="use xxh128 or blake3")
+
+
+@functools.cache
+def hex_function(algorithm: str) -> Callable[[bytes], str]:
+    """The hex digest of some bytes, for loops over many small ones. Raises IntegrityError."""
+    if algorithm == "xxh128":
+        import xxhash
+
+        return xxhash.xxh3_128_hexdigest
+    return lambda data: hasher(algorithm).update(data).hexdigest()
 
 
 def digest_bytes(data: bytes | memoryview, algorithm: str) -> Digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -26,6 +27,21 @@ def fsync_folder(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it, durable. Below a folder that its group may write, so may the group here."""
+    above = os.path.dirname(path)
+    if not os.path.isdir(above):
+        make_folders(above)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    mode = os.stat(above).st_mode
+    if mode & stat.S_IWGRP:
+        os.chmod(path, stat.S_IMODE(mode))
+    fsync_folder(above)
 
 
 def sync_files(paths: Collection[str], below: Path) -> None:

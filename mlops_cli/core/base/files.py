@@ -106,14 +106,18 @@ class FileLock:
         self._command = command
         self._handle: int | None = None
 
-    def acquire(self, *, wait: bool = True, waiting: Callable[[str], None] | None = None) -> None:
-        """Take the lock. If it is held: wait, after calling `waiting` once with the holder; or raise Locked."""
+    def acquire(self, *, wait: bool = True, waiting: Callable[[str], None] | None = None, shared: bool = False) -> None:
+        """Take the lock. If it is held: wait, after calling `waiting` once with the holder; or raise Locked.
+
+        `shared` keeps out only those who want it alone.
+        """
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         with machine_errors(f"cannot lock {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, how | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = self._holder(handle)
                 if not wait:
@@ -123,7 +127,10 @@ class FileLock:
                     ) from None
                 if waiting is not None:
                     waiting(holder)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                fcntl.flock(handle, how)
+            if shared:
+                self._handle = handle
+                return
             note = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command, "since_s": time.time()}
             os.truncate(handle, 0)
             os.pwrite(handle, json.dumps(note).encode(), 0)

@@ -61,7 +61,7 @@ def fsck(store: LocalStore, entries: Mapping[str, Entry], *, progress: Progress 
     bad.extend(Bad(digest, "missing", needed[digest]) for digest in sorted(store.missing(needed)))
     known = {found.digest for found in bad}
     bad.extend(found for found in lying if found.digest not in known)
-    return FsckReport(objects, size, store.clean_leftovers(), bad)
+    return FsckReport(objects, size, store.folder.clean_leftovers(), bad)
 
 
 def _needed(store: LocalStore, entries: Mapping[str, Entry]) -> tuple[dict[str, list[str]], list[Bad]]:

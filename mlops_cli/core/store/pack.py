@@ -113,24 +113,35 @@ class PackWriter:
     def read(self, raw: bytes) -> bytes:
         """The bytes of an object of this pack."""
         offset, length = self.rows[raw]
-        if offset >= self._written:
+        if offset >= self._written and self._buffer:
             start = offset - self._written
             return bytes(self._buffer[start : start + length])
         return os.pread(self._spill(), length, offset)
 
-    def finish(self) -> PackIndex:
-        """Write the index, flush everything to the disk, close."""
+    def seal(self) -> PackIndex:
+        """Write the index, after which nothing can be added; `sync` then makes the file durable."""
         index = make_index(self.rows, self.algorithm)
         body = index.body()
         self._buffer += body
         self._buffer += _TRAILER.pack(len(body), END_MAGIC)
-        os.fsync(self._spill())
-        self._close()
+        self._spill()
+        return index
+
+    def sync(self) -> None:
+        """Flush a sealed pack to the disk. May run on a thread of its own."""
+        if self._handle is not None:
+            os.fsync(self._handle)
+
+    def finish(self) -> PackIndex:
+        """Seal, flush to the disk, close."""
+        index = self.seal()
+        self.sync()
+        self.close()
         return index
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        self._close()
+        self.close()
         self._buffer.clear()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
@@ -144,7 +155,7 @@ class PackWriter:
         self._buffer.clear()
         return self._handle
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -206,7 +217,10 @@ def _parse(body: bytes, algorithm: str, name: str) -> PackIndex:
 
 
 def _hold_against(index: PackIndex, end: int) -> None:
-    """Refuse what no writer writes; `end` is where the data ends. Digests ascend, and no byte of the data belongs to two objects: else few bytes could claim to be many."""
+    """Refuse what no writer writes; `end` is where the data ends.
+
+    Digests ascend, and no byte of the data belongs to two objects: else few bytes could claim to be many.
+    """
     before = b""
     for raw in index.raw_digests():
         if raw <= before:

@@ -48,6 +48,24 @@ def place(
         os.close(handle)
 
 
+def place_bytes(store: _Source, data: bytes, target: bytes, *, executable: bool, new: bool) -> None:
+    """A new file at `target` that holds some bytes."""
+    for temporary in _homes(store, target):
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
+        try:
+            try:
+                write_all(handle, data)
+            finally:
+                os.close(handle)
+            rename(temporary, target, new=new)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        finally:
+            _unlink(temporary)
+
+
 def _link(store: _Source, way: str, source: str, target: bytes, *, new: bool) -> bool:
     """A hard or soft link, made under a temp name and renamed. False where the file system has none."""
     for temporary in _homes(store, target):
@@ -121,6 +139,28 @@ def make_symlink(store: _Source, content: bytes, target: bytes, *, new: bool = F
                 raise
         finally:
             _unlink(temporary)
+
+
+def copy_in(source: int, size: int, path: str, algorithm: str, seen: Callable[[int], None] | None = None) -> str:
+    """Copy an open file to the new file `path`, hashing what is written; the digest as text.
+
+    Reflinked where that can be: such a copy cannot change under us.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        state = hasher(algorithm)
+        cloned = reflink(source, handle)
+        # One byte past the end tells a file that grows, and one that grows for ever must not keep us.
+        while size >= 0 and (block := os.read(handle if cloned else source, BLOCK_BYTES)):
+            size -= len(block)
+            state.update(block)
+            if not cloned:
+                write_all(handle, block)
+            if seen is not None:
+                seen(len(block))
+    finally:
+        os.close(handle)
+    return f"{algorithm}:{state.hexdigest()}"
 
 
 def hash_file(path: str, algorithm: str, *, seen: Callable[[int], None] | None = None) -> tuple[str, int]:

@@ -66,10 +66,28 @@ def read_stable(path: bytes, consume: Callable[[int, os.stat_result], Result]) -
             os.close(handle)
         if signature(before) == signature(after):
             return result, after
-    raise ChangedWhileRead(
-        f"{os.fsdecode(path)} changed while it was read, {_ATTEMPTS} times",
-        hint="wait until whatever writes it is done, then run the same command again",
-    )
+    raise _changed(path)
+
+
+def read_small(path: bytes) -> tuple[bytes | None, os.stat_result]:
+    """The bytes of a file of at most SMALL_BYTES and the status it had meanwhile; None for a larger one.
+
+    As read_stable, for loops over many small files. Raises ChangedWhileRead, UnsupportedFile, OSError.
+    """
+    for _ in range(_ATTEMPTS):
+        handle, before = open_regular(path)
+        try:
+            size = before.st_size
+            if size > SMALL_BYTES:
+                return None, before
+            data = read_all(handle, size)
+            after = os.fstat(handle)
+        finally:
+            os.close(handle)
+        # Inode and mode are those of one open file, and a change of its mode moves its ctime.
+        if after.st_mtime_ns == before.st_mtime_ns and after.st_ctime_ns == before.st_ctime_ns and len(data) == size:
+            return data, after
+    raise _changed(path)
 
 
 def hash_stable(
@@ -91,12 +109,19 @@ def hash_stable(
     return read_stable(path, consume)
 
 
+def _changed(path: bytes) -> ChangedWhileRead:
+    return ChangedWhileRead(
+        f"{os.fsdecode(path)} changed while it was read, {_ATTEMPTS} times",
+        hint="wait until whatever writes it is done, then run the same command again",
+    )
+
+
 def read_all(handle: int, size: int) -> bytes:
     """What is left of an open file that should hold `size` bytes; one read, and one that finds the end."""
     data = os.read(handle, size + 1)
     if len(data) == size:
         return data
-    parts = [data]
+    parts = [data]  # a file that grew, or a system that answers reads in parts
     while block := os.read(handle, BLOCK_BYTES):
         parts.append(block)
     return b"".join(parts)

@@ -145,7 +145,7 @@ def _push_level(store: LocalStore, remote: Remote, digests: list[str], progress:
         size = store.size(digest) or 0
         if size > LARGE_BYTES:
             store.verify(Digest.parse(digest))
-            remote.put_file(object_key(digest), store.path_of(Digest.parse(digest)))
+            remote.put_file(object_key(digest), store.file_of(Digest.parse(digest)))
         else:
             remote.put(object_key(digest), store.read(Digest.parse(digest)))
         return size

@@ -147,7 +147,7 @@ def entry_of(workspace: Workspace, digest: str) -> Entry | None:
     size = workspace.store.size(digest)
     if size is None:
         return None
-    with workspace.store.path_of(name).open("rb") as file:
+    with workspace.store.open(name) as file:
         if not is_tree(file.read(16)):
             return Entry(digest, "file", size)
     total, files = totals(decode(workspace.store.read(name)))

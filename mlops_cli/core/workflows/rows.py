@@ -88,7 +88,6 @@ def score_each(
 def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
     """How many rows a Parquet file, or a folder of nothing else, holds, from the footers alone; None otherwise."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     digests = [(path, entry.digest)]
     try:
@@ -96,7 +95,13 @@ def count_rows(workspace: Workspace, entry: Entry, path: str) -> int | None:
             digests = [(name, found.digest) for name, found in walk(workspace.store, entry) if not found.is_dir]
         if not digests or not all(name.lower().endswith(".parquet") for name, _ in digests):
             return None
-        files = [workspace.store.path_of(Digest.parse(digest)) for _, digest in digests]
-        return sum(int(parquet.read_metadata(file).num_rows) for file in files)
+        return sum(_rows_in(workspace, digest) for _, digest in digests)
     except (OSError, pa.ArrowException, MloError):
         return None
+
+
+def _rows_in(workspace: Workspace, digest: str) -> int:
+    from pyarrow import parquet
+
+    with workspace.store.open(Digest.parse(digest)) as file:
+        return int(parquet.read_metadata(file).num_rows)

@@ -1,0 +1,177 @@
+"""Objects on their way into the cache: made durable together, with few flushes, before any gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from mlops_cli.core.base import durable
+from mlops_cli.core.store.loose import Loose
+from mlops_cli.core.store.pack import PACK_BYTES, PackIndex, PackWriter
+from mlops_cli.core.store.packs import Packs
+from mlops_cli.core.store.placing import write_all
+
+FEWEST = 32  # fewer small objects than this stay loose: a pack of one is no better than a file of one
+_GROUP_FILES, _GROUP_BYTES = 8192, 1 << 28
+
+
+class _Sealed(NamedTuple):
+    writer: PackWriter
+    pack: PackIndex
+    synced: Future[None]
+
+
+class Batch:
+    """Collects objects that the store lacks. `flush` makes them durable and visible; `abandon` forgets the rest.
+
+    Not for several threads at once: only the flushing of full packs runs beside the caller.
+    """
+
+    def __init__(self, cache: Path, packs: Packs, loose: Loose, temporary: Callable[[], str]) -> None:
+        self._cache = cache
+        self._packs = packs
+        self._loose = loose
+        self._temporary = temporary
+        self._files: dict[str, str] = {}  # digest -> temp file
+        self._file_bytes = 0
+        self._writers: dict[str, PackWriter] = {}  # algorithm -> the pack that is open
+        self._sealed: deque[_Sealed] = deque()
+        self._landed = False
+        self._pool: ThreadPoolExecutor | None = None
+
+    def put(self, digest: str, data: bytes) -> None:
+        """A small object that `holds` denied."""
+        algorithm, _, hexadecimal = digest.partition(":")
+        writer = self._writers.get(algorithm)
+        if writer is None:
+            writer = self._writers[algorithm] = PackWriter(self._temporary(), algorithm)
+        writer.add(bytes.fromhex(hexadecimal), data)
+        if writer.size >= PACK_BYTES:
+            self._seal(algorithm)
+
+    def put_file(self, digest: str, temporary: str, size: int) -> None:
+        """An object of any size as a temp file, which is the batch's from now on."""
+        self._files[digest] = temporary
+        self._file_bytes += size
+        if len(self._files) >= _GROUP_FILES or self._file_bytes >= _GROUP_BYTES:
+            self._flush_files()
+
+    def holds(self, digest: str) -> bool:
+        return digest in self._files or self._writer_of(digest) is not None
+
+    def path(self, digest: str) -> str | None:
+        """The temp file of an object that was put as one."""
+        return self._files.get(digest)
+
+    def read(self, digest: str) -> bytes | None:
+        """The bytes of an object that was put as small."""
+        writer = self._writer_of(digest)
+        return writer.read(bytes.fromhex(digest.partition(":")[2])) if writer is not None else None
+
+    def flush(self) -> None:
+        """Bytes first, then names, then the folders that hold the names: a crash leaves no name without its bytes."""
+        for algorithm, writer in list(self._writers.items()):
+            if len(writer.rows) < FEWEST:
+                self._keep_loose(algorithm, writer)
+            else:
+                self._seal(algorithm)
+        while self._sealed:
+            self._land()
+        if self._landed:
+            durable.fsync_folder(self._packs.folder)
+            self._landed = False
+        self._flush_files()
+
+    def abandon(self) -> None:
+        """Remove what did not land."""
+        for writer in (*self._writers.values(), *(item.writer for item in self._sealed)):
+            writer.abandon()
+        self._writers.clear()
+        self._sealed.clear()
+        unlink_all(self._files.values())
+        self._files.clear()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _writer_of(self, digest: str) -> PackWriter | None:
+        algorithm, _, hexadecimal = digest.partition(":")
+        writer = self._writers.get(algorithm)
+        if writer is None and not self._sealed:
+            return None
+        raw = bytes.fromhex(hexadecimal)
+        if writer is not None and raw in writer.rows:
+            return writer
+        sealed = (item.writer for item in self._sealed if item.pack.algorithm == algorithm)
+        return next((writer for writer in sealed if raw in writer.rows), None)
+
+    def _seal(self, algorithm: str) -> None:
+        """Close a pack; the disk takes it in while the next one fills."""
+        writer = self._writers.pop(algorithm)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1)
+        try:
+            index = writer.seal()
+        except BaseException:
+            writer.abandon()
+            raise
+        self._sealed.append(_Sealed(writer, index, self._pool.submit(writer.sync)))
+        while len(self._sealed) > 1:
+            self._land()
+
+    def _land(self) -> None:
+        """Give the oldest sealed pack its name."""
+        writer, index, synced = self._sealed[0]
+        synced.result()
+        if not self._landed and not os.path.isdir(self._packs.folder):
+            durable.make_folders(self._packs.folder)
+        os.rename(writer.path, self._packs.path(index.name))
+        writer.close()
+        self._sealed.popleft()
+        self._packs.add(index)
+        self._landed = True
+
+    def _keep_loose(self, algorithm: str, writer: PackWriter) -> None:
+        for raw in writer.rows:
+            digest = f"{algorithm}:{raw.hex()}"
+            if digest not in self._files:
+                path = self._temporary()
+                write_new(path, writer.read(raw))
+                self._files[digest] = path
+        writer.abandon()
+        del self._writers[algorithm]
+
+    def _flush_files(self) -> None:
+        durable.sync_files(self._files.values(), self._cache)
+        folders = set()
+        for digest, temporary in list(self._files.items()):
+            path = self._loose.ready(digest)
+            os.rename(temporary, path)
+            del self._files[digest]
+            folders.add(os.path.dirname(path))
+        durable.sync_folders(folders, self._cache)
+        self._file_bytes = 0
+
+
+def write_new(path: str, data: bytes) -> None:
+    """A new read-only file that holds some bytes; nothing is left of it on an error."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        write_all(handle, data)
+    except BaseException:
+        os.close(handle)
+        unlink_all([path])
+        raise
+    os.close(handle)
+
+
+def unlink_all(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
