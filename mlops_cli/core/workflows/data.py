@@ -108,7 +108,7 @@ def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = Fals
     for name in chosen:
         names.refuse_outputs(name, workspace.project)
         names.refuse_overlap(name, lock)
-        _refuse_tracked(workspace, name)
+        refuse_tracked(workspace, name)
     # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
     with workspace.store.batch():
         found = {name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen}
@@ -117,7 +117,7 @@ def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = Fals
         data = dict(lock.data)
         with workspace.store.batch():
             added = [_put(workspace, data, name, item) for name, item in found.items()]
-        _settle(workspace, msgspec.structs.replace(lock, data=data), add=[item.part_of or item.path for item in added])
+        settle(workspace, msgspec.structs.replace(lock, data=data), add=[item.part_of or item.path for item in added])
     return AddResult(added)
 
 
@@ -140,7 +140,7 @@ def remove_paths(
         for name in chosen:
             gone = delete and remove(workspace.store, workspace.index, workspace.root / name, force=force)
             removed.append(Removed(name, gone))
-        _settle(workspace, msgspec.structs.replace(lock, data=data), remove=lock.data.keys() - data.keys())
+        settle(workspace, msgspec.structs.replace(lock, data=data), remove=lock.data.keys() - data.keys())
     return RemoveResult(removed)
 
 
@@ -176,7 +176,9 @@ def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
         held = workspace.index.held(workspace.root / old)
         workspace.index.hold(workspace.root / old, None)
         workspace.index.hold(workspace.root / new, held)
-        _settle(workspace, msgspec.structs.replace(lock, data={**data, new: entry}), add=[new], remove=[old])
+        sources = {new if path == old else path: source for path, source in lock.sources.items()}
+        moved = msgspec.structs.replace(lock, data={**data, new: entry}, sources=sources)
+        settle(workspace, moved, add=[new], remove=[old])
     return Moved(old, new, entry.digest)
 
 
@@ -314,7 +316,7 @@ def _take_out(workspace: Workspace, data: dict[str, Entry], name: str) -> None:
     workspace.index.hold(workspace.root / owner, data[owner])
 
 
-def _settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+def settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
     """The index first, mlo.lock last: whatever a crash leaves, the lock names nothing that is not there."""
     workspace.index.save()
     private = [] if ignores_private(workspace.root) else [workspace.paths.private.name]
@@ -324,7 +326,7 @@ def _settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove
     workspace.write_lock(lock)
 
 
-def _refuse_tracked(workspace: Workspace, name: str) -> None:
+def refuse_tracked(workspace: Workspace, name: str) -> None:
     tracked = git.tracked(workspace.root, name)
     if tracked:
         raise ProjectError(
