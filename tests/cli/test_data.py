@@ -194,7 +194,6 @@ def test_diff_between_revisions_and_the_work_tree(mlo: Mlo, project: Path) -> No
         ("data/raw/a", "modified", 2, 7, None),
         ("data/raw/more", "added", None, 4, None),
         ("data/raw/new-name", "renamed", 13, 13, "data/raw/old-name"),
-        ("data/raw/sub", "added", None, 0, None),
         ("data/raw/sub/b", "deleted", 3, None, None),
     ]
 

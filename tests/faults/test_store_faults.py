@@ -19,7 +19,7 @@ import pytest
 
 from mlops_cli.core.errors import MachineError, MloError
 from mlops_cli.core.project.load import find_root
-from mlops_cli.core.workflows import data, transfer
+from mlops_cli.core.workflows import data, data_checkout, data_status, transfer
 from mlops_cli.core.workflows.workspace import Workspace
 
 CALLS = ("write", "rename", "replace", "link", "fsync", "symlink", "mkdir", "unlink", "rmdir", "open")
@@ -72,7 +72,7 @@ def add(root: Path) -> None:
 
 
 def checkout(root: Path) -> None:
-    data.checkout_paths(workspace(root)).raise_if_incomplete()
+    data_checkout.checkout_paths(workspace(root)).raise_if_incomplete()
 
 
 def push(root: Path) -> None:
@@ -181,7 +181,7 @@ def test_add_at_every_step(root: Path, strike: Callable[[], None]) -> None:
         sound(root)
         add(root)
         sound(root)
-        assert data.data_status(workspace(root)).clean
+        assert data_status.data_status(workspace(root)).clean
         wipe(root)
 
 

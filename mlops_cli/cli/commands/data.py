@@ -102,7 +102,7 @@ def status(
       mlo data status data/raw --exit-code
     """
     from mlops_cli.cli.views.data import show_status
-    from mlops_cli.core.workflows.data import data_status
+    from mlops_cli.core.workflows.data_status import data_status
 
     here = open_context(ctx)
     found = data_status(here.workspace, [here.folder / path for path in paths or ()])
@@ -114,26 +114,31 @@ def status(
 @app.command()
 def diff(
     ctx: typer.Context,
-    before: Annotated[str, typer.Argument(metavar="[REV]", help="A git revision.")] = "HEAD",
-    after: Annotated[
-        str | None, typer.Argument(metavar="[REV]", help="Another; the work tree if left out.", show_default=False)
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REV [REV]] [PATH]...", help="Git revisions, also A..B; then only these paths."),
     ] = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if anything differs.")] = False,
 ) -> None:
     """Say how data differs between two states.
 
-    A revision and the work tree, or two revisions.
+    A revision and the work tree (HEAD if none is named), or two revisions.
 
     \b
     Examples:
       mlo data diff
-      mlo data diff v1.0
-      mlo data diff main HEAD
+      mlo data diff v1.0 data/raw
+      mlo data diff main..HEAD
     """
     from mlops_cli.cli.views.data import show_diff
-    from mlops_cli.core.workflows.data import data_diff
+    from mlops_cli.core.workflows.data_status import data_diff, revisions_and_paths
 
     here = open_context(ctx)
-    here.output.show(data_diff(here.workspace, before, after), show_diff)
+    revisions, paths = revisions_and_paths(here.workspace, words or (), here.folder)
+    found = data_diff(here.workspace, *revisions, paths=paths)
+    here.output.show(found, show_diff)
+    if exit_code and not found.same:
+        raise typer.Exit(int(Exit.WARNED))
 
 
 @app.command()
@@ -153,7 +158,7 @@ def checkout(
       mlo data checkout data/raw --rev HEAD~1
     """
     from mlops_cli.cli.views.data import show_checkout
-    from mlops_cli.core.workflows.data import checkout_paths
+    from mlops_cli.core.workflows.data_checkout import checkout_paths
 
     here = open_context(ctx)
     places = [here.folder / path for path in paths or ()]
@@ -252,3 +257,68 @@ def check(
     here.output.show(answer, show_checks)
     if not answer.passed:
         raise typer.Exit(int(Exit.WARNED))
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Another project (git URL or folder), or the URL of the data.")
+    ],
+    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="A path in that project.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PATH", help="Where to; here, by its name.")
+    ] = None,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="A branch, tag or commit of it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
+    no_add: Annotated[bool, typer.Option("--no-add", help="Only download; change no project.")] = False,
+) -> None:
+    """Bring data from another project or a URL.
+
+    mlo.lock records where it came from, and mlo data update follows it. SOURCE#folder is a project inside a
+    repository. Bytes of another project come from its cache where it lies on this machine, else from its remotes.
+
+    \b
+    Examples:
+      mlo data get git@github.com:acme/flights.git data/raw
+      mlo data get ../flights data/raw/2013.csv --rev v1.0
+      mlo data get s3://bucket/flights/2013 -o data/2013
+      mlo data get https://example.org/airports.csv --no-add
+    """
+    from mlops_cli.cli.views.get import show_got
+    from mlops_cli.core.workflows.get import download, get_data
+
+    here = open_context(ctx)
+    if no_add:
+        got = download(source, path, here.folder, here.environ, here.output, out=out, rev=rev, force=force)
+    else:
+        got = get_data(here.workspace, source, path, folder=here.folder, out=out, rev=rev, force=force)
+    here.output.show(got, show_got)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Only these; all that was brought if left out.")
+    ] = None,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="Follow this from now on.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace your changes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what has news.")] = False,
+) -> None:
+    """Follow data that get brought to its newest state.
+
+    Only what changed is fetched. What you changed here is never overwritten without --force.
+
+    \b
+    Examples:
+      mlo data update
+      mlo data update data/raw --rev v2.0
+    """
+    from mlops_cli.cli.views.get import show_updates
+    from mlops_cli.core.workflows.follow import update_data
+
+    here = open_context(ctx)
+    places = [here.folder / path for path in paths or ()]
+    found = update_data(here.workspace, places, rev=rev, force=force, dry_run=dry_run)
+    here.output.show(found, show_updates)

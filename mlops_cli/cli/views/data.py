@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from mlops_cli.cli.output import Output, human_bytes, plural
 
 if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
+    from mlops_cli.core.data.compare import FileState
+    from mlops_cli.core.data.differ import Difference, Total
     from mlops_cli.core.remotes.check import RemoteCheck
     from mlops_cli.core.store.checkout import Changes
     from mlops_cli.core.store.exchange import Transfer
     from mlops_cli.core.store.fsck import FsckReport
-    from mlops_cli.core.workflows.data import AddResult, CheckoutResult, DataDiff, DataStatus, Moved, RemoveResult
+    from mlops_cli.core.workflows.data import AddResult, Moved, RemoveResult
+    from mlops_cli.core.workflows.data_checkout import CheckoutResult
+    from mlops_cli.core.workflows.data_status import DataDiff, DataStatus
     from mlops_cli.core.workflows.remote import RemoteList, RemoteRow
     from mlops_cli.core.workflows.transfer import Brought, Sent
 
-_STYLES = {"added": "green", "modified": "yellow", "deleted": "red", "missing": "red", "not_cached": "yellow"}
+Row = TypeVar("Row", "FileState", "Difference")
+
+_STYLES = {
+    "added": "green",
+    "modified": "yellow",
+    "renamed": "cyan",
+    "deleted": "red",
+    "missing": "red",
+    "not_cached": "yellow",
+    "ignored": "dim",
+}
+_MANY = 4  # from as many on, what came or went with a folder is told in one line
 _SHOWN = 200  # rows of a list; the rest is counted
 _WHAT_NEXT = {
     "added": "mlo data add records new and changed files",
     "modified": "mlo data checkout --force takes changes back",
     "deleted": "mlo data checkout brings deleted files back",
     "missing": "mlo pull brings missing files, if there is a remote that has them",
+    "ignored": "mlo data add takes ignored files out of mlo.lock; a line !PATH in .mloignore keeps them",
     "not_cached": "mlo data add puts added files into the cache, mlo run outputs of stages",
 }
 
@@ -53,31 +69,76 @@ def show_status(result: DataStatus, output: Output) -> None:
     if result.clean:
         output.line(f"data is as mlo.lock says: {amount}")
         return
-    for row in result.changes[:_SHOWN]:
-        output.line(
-            f"{row.state.replace('_', ' '):10}  {row.path}  ({human_bytes(row.size)})", style=_STYLES[row.state]
-        )
-    _rest(len(result.changes), output)
-    counts = Counter(row.state for row in result.changes)
-    output.line(", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items()) + f"; of {amount}")
-    for state in counts:
+    lines = _folded(result.changes, lambda row: row.state)
+    for rows in lines[:_SHOWN]:
+        state, size = rows[0].state, human_bytes(sum(row.size for row in rows))
+        what = f"{rows[0].folder}/  ({len(rows):,} files, {size})" if len(rows) > 1 else f"{rows[0].path}  ({size})"
+        output.line(f"{_word(state):10}  {what}", style=_STYLES[state])
+    _rest(sum(len(rows) for rows in lines[_SHOWN:]), output)
+    counts = (f"{total.files:,} {_word(state)} ({human_bytes(total.size)})" for state, total in result.totals.items())
+    output.line(f"{', '.join(counts)}; of {amount}")
+    for state in result.totals:
         output.line(_WHAT_NEXT[state], style="dim")
 
 
 def show_diff(result: DataDiff, output: Output) -> None:
     if not result.changes:
         output.line(f"no data differs between {result.before} and {result.after}")
-    for row in result.changes[:_SHOWN]:
-        old, new = (human_bytes(size) if size is not None else "" for size in (row.before, row.after))
-        sizes = f"{old} -> {new}" if row.change == "modified" else old or new
-        name = f"{row.old_path} -> {row.path}" if row.old_path else row.path
-        output.line(f"{row.change:8}  {name}  ({sizes})")
-    _rest(len(result.changes), output)
-    counts = Counter(row.change for row in result.changes)
-    if counts:
-        output.line(", ".join(f"{count} {change}" for change, count in counts.items()))
+    lines = _folded(result.changes, lambda row: (row.change, _old_folder(row)))
+    for rows in lines[:_SHOWN]:
+        row = rows[0]
+        before, after = (sum(side(row) or 0 for row in rows) for side in (_before, _after))
+        size = (
+            f"{human_bytes(before)} -> {human_bytes(after)}"
+            if row.change == "modified"
+            else human_bytes(before or after)
+        )
+        if len(rows) == 1:
+            name = f"{row.old_path} -> {row.path}" if row.old_path else row.path
+            output.line(f"{row.change:8}  {name}  ({size})", style=_STYLES[row.change])
+        else:
+            name = f"{_old_folder(row)}/ -> {row.folder}/" if row.old_path else f"{row.folder}/"
+            output.line(f"{row.change:8}  {name}  ({len(rows):,} files, {size})", style=_STYLES[row.change])
+    _rest(sum(len(rows) for rows in lines[_SHOWN:]), output)
+    if result.totals:
+        output.line(", ".join(_total(change, total) for change, total in result.totals.items()))
     for path in result.unread:
         output.note(f"{path} is not compared: its tree is not in the cache; mlo pull brings it from a remote")
+
+
+def _total(change: str, total: Total) -> str:
+    if change == "modified":
+        return f"{total.files:,} modified ({human_bytes(total.before)} -> {human_bytes(total.after)})"
+    return f"{total.files:,} {change} ({human_bytes(max(total.before, total.after))})"
+
+
+def _folded(rows: Sequence[Row], kind: Callable[[Row], object]) -> list[list[Row]]:
+    """The rows, those together in one line that are of one kind and came or went with one folder, if they are many."""
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.folder, kind(row)) if row.folder else row.path, []).append(row)
+    return [
+        line for group in groups.values() for line in ([group] if len(group) >= _MANY else [[row] for row in group])
+    ]
+
+
+def _old_folder(row: Difference) -> str | None:
+    """The folder that is called `row.folder` now."""
+    if row.old_path is None or row.folder is None:
+        return None
+    return row.old_path[: len(row.old_path) - (len(row.path) - len(row.folder))]
+
+
+def _before(row: Difference) -> int | None:
+    return row.before
+
+
+def _after(row: Difference) -> int | None:
+    return row.after
+
+
+def _word(state: str) -> str:
+    return state.replace("_", " ")
 
 
 def show_checkout(result: CheckoutResult, output: Output) -> None:

@@ -118,6 +118,11 @@ def show(root: Path, revision: str, path: str) -> str:
             raise NotFound(f"{path} does not exist at {revision}", hint=f"git show --stat {revision}") from None
 
 
+def is_revision(root: Path, word: str) -> bool:
+    """Whether a word names a commit; False outside git."""
+    return _ask(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{commit}}")() is not None
+
+
 def first_mention(root: Path, path: str, text: str) -> Mention | None:
     """The first commit that put `text` into `root/path`, or None: not committed, or no repository."""
     said = _ask(root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path)()

@@ -11,13 +11,14 @@ import msgspec
 
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.data.mloignore import Ignored
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.snapshot import survey
 from mlops_cli.core.store.tree import DIR, EXEC, FILE, TreeEntry, walk_bytes
 
-State = Literal["added", "modified", "deleted", "missing", "not_cached"]
+State = Literal["added", "modified", "deleted", "missing", "not_cached", "ignored"]
 Items = dict[bytes, TreeEntry]
 SELF = b""
 
@@ -27,22 +28,27 @@ class FileState(msgspec.Struct, frozen=True):
 
     added: in the folder, not in the lock. modified: other bytes, exec bit or kind. deleted: gone, the cache has it.
     missing: gone, and the cache does not have it. not_cached: as the lock says, but the cache does not have it.
+    ignored: in the lock, and here, but a .mloignore names it; the next add takes it out of the lock.
     """
 
     path: str
     state: State
     size: int  # bytes; of what is here, or of what was
     entry: str  # the entry of mlo.lock it belongs to
+    folder: str | None = None  # the topmost folder that came or went with it, if one did
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """One path that two states hold differently; sizes in bytes, None where it is absent."""
+class Amount(msgspec.Struct, frozen=True):
+    files: int
+    size: int  # bytes
 
-    path: str
-    change: Literal["added", "modified", "deleted", "renamed"]
-    before: int | None = None
-    after: int | None = None
-    old_path: str | None = None
+
+def amounts(states: Iterable[FileState]) -> dict[State, Amount]:
+    """How many files, and bytes, are in each state."""
+    found: dict[State, list[int]] = {}
+    for row in states:
+        found.setdefault(row.state, []).append(row.size)
+    return {state: Amount(len(sizes), sum(sizes)) for state, sizes in found.items()}
 
 
 def items_here(index: Index, target: Path, algorithm: str, progress: Progress | None = None) -> Items:
@@ -51,12 +57,12 @@ def items_here(index: Index, target: Path, algorithm: str, progress: Progress | 
         found = survey(index, target, algorithm, progress=progress)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {SELF: _item(found.entry), **found.items}
+    return {SELF: item_of(found.entry), **found.items}
 
 
 def items_of(store: LocalStore, entry: Entry, lost: dict[bytes, MloError]) -> Items:
     """What an entry says; folders whose tree objects are missing or damaged go to `lost`, the top one included."""
-    items = {SELF: _item(entry)}
+    items = {SELF: item_of(entry)}
     try:
         items.update(walk_bytes(store, entry, lost))
     except (NotFound, IntegrityError) as error:
@@ -65,65 +71,64 @@ def items_of(store: LocalStore, entry: Entry, lost: dict[bytes, MloError]) -> It
 
 
 def compare_entry(
-    store: LocalStore, index: Index, root: Path, name: str, entry: Entry, progress: Progress | None = None
+    store: LocalStore,
+    index: Index,
+    root: Path,
+    name: str,
+    entry: Entry,
+    progress: Progress | None = None,
+    *,
+    ignored: Ignored | None = None,
 ) -> list[FileState]:
-    """Every path of one entry that is not as it should be, sorted."""
+    """Every path of one entry that is not as it should be, sorted. `ignored` are the rules that the index goes by."""
     here = items_here(index, root / name, entry.name.algorithm, progress)
     lost: dict[bytes, MloError] = {}
     # Equal digests are equal folders: no need to read the lock's trees, which may not even be here.
-    same = SELF in here and here[SELF].same_content(_item(entry))
+    same = SELF in here and here[SELF].same_content(item_of(entry))
     wanted = here if same else items_of(store, entry, lost)
     absent = store.missing(item.digest for item in wanted.values())
-    states: dict[bytes, tuple[State, int]] = {}
     if not here:
         gone = bool(absent or lost)
         return [FileState(name, "missing" if gone else "deleted", entry.size, name)]
-    for path in _told(wanted):
+    if same and not absent:
+        return []
+    states: dict[bytes, tuple[State, int]] = {}
+    for path in told(wanted):
         item = wanted[path]
         if path not in here:
-            states[path] = ("missing" if item.digest in absent else "deleted", item.size)
+            passed = ignored is not None and _is_ignored(ignored, root / name, path)
+            states[path] = ("ignored" if passed else "missing" if item.digest in absent else "deleted", item.size)
         elif not here[path].same_content(item) and (item.mode != DIR or here[path].mode != DIR):
             states[path] = ("modified", here[path].size)
         elif item.digest in absent:
             states[path] = ("not_cached", item.size)
     if SELF in lost:
         states[SELF] = ("modified", here[SELF].size)
-    for path in _told(here):
-        if path not in wanted and not any(_below(path, folder) for folder in lost):
+    for path in told(here):
+        if path not in wanted and not any(is_below(path, folder) for folder in lost):
             states[path] = ("added", here[path].size)
     trees = [path for path, item in wanted.items() if item.mode == DIR and path in here and item.digest in absent]
     for path in (*lost, *trees):
         states.setdefault(path, ("not_cached", wanted[path].size))
-    return [FileState(join(name, path), *states[path], name) for path in sorted(states)]
-
-
-def differences(before: Mapping[str, TreeEntry], after: Mapping[str, TreeEntry]) -> list[Difference]:
-    """How two states differ, by path. A file that went and one that came with the same bytes are a rename."""
-    changed = [
-        Difference(path, "modified", before[path].size, after[path].size)
-        for path in before.keys() & after.keys()
-        if not before[path].same_content(after[path])
+    other = {"added": wanted, "deleted": here, "missing": here, "ignored": here}
+    return [
+        FileState(join(name, path), *states[path], name, _whole(name, path, other.get(states[path][0])))
+        for path in sorted(states)
     ]
-    gone = {path: before[path] for path in sorted(before.keys() - after.keys())}
-    came = {path: after[path] for path in sorted(after.keys() - before.keys())}
-    by_content: dict[tuple[str, int], list[str]] = {}
-    for path, item in gone.items():
-        if item.size:  # all empty files are alike; that says nothing
-            by_content.setdefault((item.digest, item.mode), []).append(path)
-    for path, item in list(came.items()):
-        sources = by_content.get((item.digest, item.mode))
-        if sources:
-            old = sources.pop(0)
-            del gone[old], came[path]
-            changed.append(Difference(path, "renamed", item.size, item.size, old))
-    changed += [Difference(path, "deleted", before=item.size) for path, item in gone.items()]
-    changed += [Difference(path, "added", after=item.size) for path, item in came.items()]
-    return sorted(changed, key=lambda row: (row.path, row.change))
 
 
-def files_by_path(name: str, items: Items) -> dict[str, TreeEntry]:
-    """The files, links and empty folders of an entry by their path in the project."""
-    return {join(name, path): items[path] for path in _told(items)}
+def _is_ignored(ignored: Ignored, target: Path, path: bytes) -> bool:
+    place = target / os.fsdecode(path)
+    return os.path.lexists(place) and ignored.rule_for(place, is_dir=place.is_dir()) is not None
+
+
+def _whole(name: str, path: bytes, other: Mapping[bytes, TreeEntry] | None) -> str | None:
+    """The topmost folder above `path` that the other side does not have at all."""
+    found = None
+    parent = path.rpartition(b"/")[0]
+    while other is not None and parent and parent not in other:
+        found, parent = parent, parent.rpartition(b"/")[0]
+    return None if found is None else join(name, found)
 
 
 def join(name: str, path: bytes) -> str:
@@ -140,16 +145,17 @@ def under(states: Iterable[FileState], name: str, paths: Sequence[bytes]) -> lis
     ]
 
 
-def _told(items: Items) -> list[bytes]:
+def told(items: Mapping[bytes, TreeEntry]) -> list[bytes]:
     """What people are told of: files, links, and folders only if nothing is in them."""
     parents = {path.rpartition(b"/")[0] for path in items if path}
     return [path for path, item in items.items() if item.mode != DIR or path not in parents]
 
 
-def _below(path: bytes, folder: bytes) -> bool:
+def is_below(path: bytes, folder: bytes) -> bool:
     return not folder or path.startswith(folder + b"/")
 
 
-def _item(entry: Entry) -> TreeEntry:
+def item_of(entry: Entry, name: bytes = SELF) -> TreeEntry:
+    """An entry as it would stand in a tree."""
     mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(SELF, mode, entry.digest, entry.size, entry.files)
+    return TreeEntry(name, mode, entry.digest, entry.size, entry.files)

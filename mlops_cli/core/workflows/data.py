@@ -1,29 +1,26 @@
-"""Versioning data: what stands in the work tree, what mlo.lock says of it, and what the cache can give back."""
+"""Versioning data: what paths hold goes into the cache, and into mlo.lock; and out of mlo.lock again."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from mlops_cli.core.base import git
-from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, names
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
-from mlops_cli.core.errors import MachineError, MloError, NotFound, ProjectError, UsageError
-from mlops_cli.core.project.lock import Lock, parse_lock
+from mlops_cli.core.errors import NotFound, ProjectError, UsageError
+from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store import fsck as fscking
-from mlops_cli.core.store.checkout import Changes, Wanted, remove, restore_all
-from mlops_cli.core.store.local import REFILL
+from mlops_cli.core.store.checkout import remove
 from mlops_cli.core.store.snapshot import links_to_object, record
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, graft, walk_bytes
+from mlops_cli.core.store.tree import LINK, TreeEntry, graft, walk_bytes
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -55,45 +52,6 @@ class Moved(msgspec.Struct, frozen=True):
     source: str
     target: str
     digest: str
-
-
-class DataStatus(msgspec.Struct, frozen=True):
-    """`entries` and `files` were looked at; `changes` are those not as mlo.lock says. Sizes in bytes."""
-
-    entries: int
-    files: int
-    size: int
-    changes: list[compare.FileState]
-
-    @property
-    def clean(self) -> bool:
-        return not self.changes
-
-
-class DataDiff(msgspec.Struct, frozen=True):
-    """`before` and `after` name the two states; `unread` are folders whose tree objects are not in the cache."""
-
-    before: str
-    after: str
-    changes: list[compare.Difference]
-    unread: list[str] = []
-
-
-class CheckedOut(msgspec.Struct, frozen=True):
-    path: str
-    changes: Changes
-
-
-class CheckoutResult(msgspec.Struct, frozen=True):
-    restored: list[CheckedOut]
-
-    def raise_if_incomplete(self, *, refill: str = REFILL) -> None:
-        """Raises ObjectCorrupt or ObjectMissing that names every path for which there was no good object."""
-        total = Changes(
-            missing=[_below(item.path, path) for item in self.restored for path in item.changes.missing],
-            corrupt=[_below(item.path, path) for item in self.restored for path in item.changes.corrupt],
-        )
-        total.raise_if_incomplete("checkout", refill=refill)
 
 
 def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = False) -> AddResult:
@@ -182,79 +140,9 @@ def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
     return Moved(old, new, entry.digest)
 
 
-def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
-    """Compare every entry, or those asked for, with the work tree and the cache, file by file."""
-    lock = workspace.read_lock()
-    chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
-    changes: list[compare.FileState] = []
-    for name, below in chosen.items():
-        found = compare.compare_entry(
-            workspace.store, workspace.index, workspace.root, name, lock.entries[name], workspace.progress
-        )
-        changes += compare.under(found, name, below)
-    with suppress(MachineError):  # the index is a cache: a project that cannot be written can still be looked at
-        workspace.index.save()
-    entries = [lock.entries[name] for name in chosen]
-    return DataStatus(len(chosen), sum(e.files for e in entries), sum(e.size for e in entries), changes)
-
-
-def data_diff(workspace: Workspace, before: str = "HEAD", after: str | None = None) -> DataDiff:
-    """How data differs between a git revision's mlo.lock and the work tree, or another revision's.
-
-    Raises ProjectError outside git, NotFound for an unknown revision.
-    """
-    unread: list[str] = []
-    old = lock_at(workspace, before)
-    left = _recorded(workspace, old, unread)
-    if after is None:
-        here = workspace.read_lock()
-        right = _standing(workspace, {**old.entries, **here.entries})
-        workspace.index.save()
-    else:
-        right = _recorded(workspace, lock_at(workspace, after), unread)
-    skipped = tuple(f"{name}/" for name in unread)
-    known = [{path: item for path, item in side.items() if not path.startswith(skipped)} for side in (left, right)]
-    return DataDiff(before, after or "work tree", compare.differences(known[0], known[1]), sorted(set(unread)))
-
-
-def checkout_paths(
-    workspace: Workspace, paths: Sequence[Path] = (), *, force: bool = False, revision: str | None = None
-) -> CheckoutResult:
-    """Bring entries, or paths below them, back to what mlo.lock says, now or at a git revision.
-
-    Raises WouldOverwrite, having touched nothing, if the user's own bytes stand in the way and not `force`. What had
-    no good object is in the result; ask `raise_if_incomplete`. mlo.lock stays as it is.
-    """
-    with workspace.exclusive():
-        lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
-        chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
-        wanted = [
-            Wanted(lock.entries[name], workspace.root / name, only=tuple(below)) for name, below in chosen.items()
-        ]
-        changes = restore_all(
-            workspace.store,
-            workspace.index,
-            wanted,
-            link=workspace.project.cache.link,
-            force=force,
-            progress=workspace.progress,
-        )
-        workspace.index.save()
-    return CheckoutResult([CheckedOut(name, change) for name, change in zip(chosen, changes, strict=True)])
-
-
 def verify_cache(workspace: Workspace) -> fscking.FsckReport:
     """Read every object of the cache through, and look for all that mlo.lock needs."""
     return fscking.fsck(workspace.store, workspace.read_lock().entries, progress=workspace.progress)
-
-
-def lock_at(workspace: Workspace, revision: str) -> Lock:
-    """mlo.lock at a git revision; empty if the revision has none. Raises ProjectError, NotFound."""
-    try:
-        return parse_lock(git.show(workspace.root, revision, "mlo.lock"), workspace.paths.lock)
-    except NotFound:
-        git.show(workspace.root, revision, "mlo.yaml")  # tells an unknown revision from one without a lock
-        return Lock()
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
@@ -276,7 +164,7 @@ def _read(workspace: Workspace, name: str, *, inside: bool, fresh: bool) -> Tree
         entry = record(workspace.store, workspace.index, path, progress=workspace.progress, fresh=fresh)
     except FileNotFoundError:
         raise NotFound(f"{name} does not exist in {workspace.root}", hint="check the spelling; ls") from None
-    return _tree_entry(os.path.basename(raw), entry)
+    return compare.item_of(entry, os.path.basename(raw))
 
 
 def _put(workspace: Workspace, data: dict[str, Entry], name: str, item: TreeEntry) -> Added:
@@ -345,30 +233,3 @@ def _rename(old: Path, new: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(old):
             os.rename(old, new)
-
-
-def _recorded(workspace: Workspace, lock: Lock, unread: list[str]) -> dict[str, TreeEntry]:
-    found: dict[str, TreeEntry] = {}
-    for name, entry in lock.entries.items():
-        lost: dict[bytes, MloError] = {}
-        found.update(compare.files_by_path(name, compare.items_of(workspace.store, entry, lost)))
-        unread += [compare.join(name, path) for path in lost]
-    return found
-
-
-def _standing(workspace: Workspace, entries: Mapping[str, Entry]) -> dict[str, TreeEntry]:
-    found: dict[str, TreeEntry] = {}
-    for name, entry in entries.items():
-        algorithm = Digest.parse(entry.digest).algorithm
-        items = compare.items_here(workspace.index, workspace.root / name, algorithm, workspace.progress)
-        found.update(compare.files_by_path(name, items))
-    return found
-
-
-def _tree_entry(name: bytes, entry: Entry) -> TreeEntry:
-    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(name, mode, entry.digest, entry.size, entry.files)
-
-
-def _below(name: str, path: str) -> str:
-    return name if path in (".", "./") else f"{name}/{path}"

@@ -9,7 +9,7 @@ from mlops_cli.core.errors import MloError
 from mlops_cli.core.pipeline.journal import Marker
 from mlops_cli.core.pipeline.plan import Decision
 from mlops_cli.core.tracking.records import Run
-from mlops_cli.core.workflows.data import data_status
+from mlops_cli.core.workflows.data_status import data_status
 from mlops_cli.core.workflows.models import VersionRow, list_models
 from mlops_cli.core.workflows.plan import assemble, worktree_holds
 from mlops_cli.core.workflows.workspace import Workspace

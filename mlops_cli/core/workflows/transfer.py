@@ -20,7 +20,7 @@ from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects, push_digests, push_objects
 from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
-from mlops_cli.core.workflows.data import CheckoutResult, checkout_paths
+from mlops_cli.core.workflows.data_checkout import CheckoutResult, checkout_paths
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.results import pull_results, push_results
 from mlops_cli.core.workflows.workspace import Workspace

@@ -1,0 +1,70 @@
+"""Bringing data in the work tree to what mlo.lock says, now or at a git revision, as copies or as links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.data import names
+from mlops_cli.core.store.checkout import Changes, Wanted, restore_all
+from mlops_cli.core.store.local import REFILL
+from mlops_cli.core.workflows.data_status import lock_at
+from mlops_cli.core.workflows.workspace import Workspace
+
+
+class CheckedOut(msgspec.Struct, frozen=True):
+    path: str
+    changes: Changes
+
+
+class CheckoutResult(msgspec.Struct, frozen=True):
+    """`revision` is the git revision whose mlo.lock was asked, None for the one in the work tree."""
+
+    restored: list[CheckedOut]
+    revision: str | None = None
+
+    def raise_if_incomplete(self, *, refill: str = REFILL) -> None:
+        """Raises ObjectCorrupt or ObjectMissing that names every path for which there was no good object."""
+        total = Changes(
+            missing=[_below(item.path, path) for item in self.restored for path in item.changes.missing],
+            corrupt=[_below(item.path, path) for item in self.restored for path in item.changes.corrupt],
+        )
+        total.raise_if_incomplete("checkout", refill=refill)
+
+
+def checkout_paths(
+    workspace: Workspace,
+    paths: Sequence[Path] = (),
+    *,
+    force: bool = False,
+    revision: str | None = None,
+    wait: bool = True,
+) -> CheckoutResult:
+    """Bring entries, or paths below them, back to what mlo.lock says, now or at a git revision.
+
+    Raises WouldOverwrite, having touched nothing, if the user's own bytes stand in the way and not `force`. What had
+    no good object is in the result; ask `raise_if_incomplete`. mlo.lock stays as it is.
+    """
+    with workspace.exclusive(wait=wait):
+        lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
+        chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
+        wanted = [
+            Wanted(lock.entries[name], workspace.root / name, only=tuple(below)) for name, below in chosen.items()
+        ]
+        changes = restore_all(
+            workspace.store,
+            workspace.index,
+            wanted,
+            link=workspace.project.cache.link,
+            force=force,
+            progress=workspace.progress,
+        )
+        workspace.index.save()
+    done = [CheckedOut(name, change) for name, change in zip(chosen, changes, strict=True)]
+    return CheckoutResult(done, revision)
+
+
+def _below(name: str, path: str) -> str:
+    return name if path in (".", "./") else f"{name}/{path}"

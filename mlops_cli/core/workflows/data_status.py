@@ -1,0 +1,161 @@
+"""How data differs: the work tree from mlo.lock, and mlo.lock from what it was. Nothing is locked, nobody waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.base import git
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.data import compare, differ, names
+from mlops_cli.core.errors import MachineError, NotFound, UsageError
+from mlops_cli.core.project.lock import Lock, parse_lock
+from mlops_cli.core.workflows.workspace import Workspace
+
+WORK_TREE = "work tree"
+
+
+class DataStatus(msgspec.Struct, frozen=True):
+    """`entries` and `files` were looked at; `changes` are those not as mlo.lock says. Sizes in bytes."""
+
+    entries: int
+    files: int
+    size: int
+    changes: list[compare.FileState]
+    totals: dict[compare.State, compare.Amount]
+
+    @property
+    def clean(self) -> bool:
+        return not self.changes
+
+
+class DataDiff(msgspec.Struct, frozen=True):
+    """`before` and `after` name the two states; `unread` are folders whose tree objects are not in the cache."""
+
+    before: str
+    after: str
+    changes: list[differ.Difference]
+    totals: dict[differ.Change, differ.Total]
+    unread: list[str]
+
+    @property
+    def same(self) -> bool:
+        return not self.changes and not self.unread
+
+
+def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
+    """Compare every entry, or those asked for, with the work tree and the cache, file by file."""
+    lock = workspace.read_lock()
+    chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
+    changes: list[compare.FileState] = []
+    for name, below in chosen.items():
+        found = compare.compare_entry(
+            workspace.store, workspace.index, workspace.root, name, lock.entries[name], workspace.progress
+        )
+        changes += compare.under(found, name, below)
+    _save_index(workspace)
+    entries = [lock.entries[name] for name in chosen]
+    return DataStatus(
+        len(chosen), sum(e.files for e in entries), sum(e.size for e in entries), changes, compare.amounts(changes)
+    )
+
+
+def data_diff(
+    workspace: Workspace, before: str = "HEAD", after: str | None = None, *, paths: Sequence[Path] = ()
+) -> DataDiff:
+    """How data differs between a git revision's mlo.lock and the work tree, or another revision's.
+
+    Raises ProjectError outside git, NotFound for an unknown revision or a path that neither state knows.
+    """
+    old = lock_at(workspace, before)
+    new = workspace.read_lock() if after is None else lock_at(workspace, after)
+    known = Lock(data={**old.entries, **new.entries})
+    try:
+        chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], known)
+    except NotFound as error:
+        also = "" if after is None else f" and {after}"
+        raise NotFound(f"{error.message}, nor was it at {before}{also}", hint="mlo data list") from None
+    left = differ.recorded(workspace.store, _only(old.entries, chosen))
+    if after is None:
+        right = _standing(workspace, {name: known.data[name] for name in chosen})
+    else:
+        right = differ.recorded(workspace.store, _only(new.entries, chosen))
+    found = differ.compare(left, right)
+    changes, unread = found.changes, found.unread
+    if paths:
+        wanted = [compare.join(name, path) for name, below in chosen.items() for path in below or (b"",)]
+        changes = [row for row in changes if _lies_in(row.path, wanted) or _lies_in(row.old_path, wanted)]
+        unread = [path for path in unread if any(_lies_in(path, [name]) or _lies_in(name, [path]) for name in wanted)]
+    return DataDiff(before, after or WORK_TREE, changes, differ.totals(changes), unread)
+
+
+def revisions_and_paths(workspace: Workspace, words: Sequence[str], folder: Path) -> tuple[list[str], list[Path]]:
+    """Tell the revisions at the front of `words` (two at most, or one `A..B`) from the paths after them.
+
+    Paths are meant from `folder`. Raises UsageError for a word that is both, NotFound for one that is neither.
+    """
+    revisions: list[str] = []
+    rest = list(words)
+    while rest and len(revisions) < 2:
+        found = _range(rest[0]) if not revisions else None
+        if found is None and git.is_revision(workspace.root, rest[0]):
+            found = [rest[0]]
+        is_path = os.path.lexists(folder / rest[0])
+        if found and is_path:
+            raise UsageError(
+                f"{rest[0]} is a revision and a path",
+                hint=f"say ./{rest[0]} for the path, refs/heads/{rest[0]} for a branch",
+            )
+        if not found:
+            break
+        revisions += found
+        rest.pop(0)
+    return revisions, [folder / word for word in rest]
+
+
+def lock_at(workspace: Workspace, revision: str) -> Lock:
+    """mlo.lock at a git revision; empty if the revision has none. Raises ProjectError, NotFound."""
+    try:
+        return parse_lock(git.show(workspace.root, revision, "mlo.lock"), workspace.paths.lock)
+    except NotFound:
+        git.show(workspace.root, revision, "mlo.yaml")  # tells an unknown revision from one without a lock
+        return Lock()
+
+
+# -- inside ------------------------------------------------------------------------------------------------------
+
+
+def _range(word: str) -> list[str] | None:
+    """`A..B` as two revisions; a side left out is HEAD."""
+    if "..." in word or ".." not in word or "/.." in word or word.startswith("../"):
+        return None
+    before, _, after = word.partition("..")
+    return [before or "HEAD", after or "HEAD"] if before or after else None
+
+
+def _standing(workspace: Workspace, entries: dict[str, Entry]) -> differ.Side:
+    found: dict[str, compare.Items] = {}
+    for name, entry in entries.items():
+        if names.owner_of(name, {other: None for other in entries if other != name}) is None:  # else it is met there
+            algorithm = Digest.parse(entry.digest).algorithm
+            found[name] = compare.items_here(workspace.index, workspace.root / name, algorithm, workspace.progress)
+    _save_index(workspace)
+    return differ.standing(found)
+
+
+def _save_index(workspace: Workspace) -> None:
+    with suppress(MachineError):  # the index is a cache: a project that cannot be written can still be looked at
+        workspace.index.save()
+
+
+def _only(entries: dict[str, Entry], chosen: dict[str, list[bytes]]) -> dict[str, Entry]:
+    return {name: entry for name, entry in entries.items() if name in chosen}
+
+
+def _lies_in(path: str | None, places: Sequence[str]) -> bool:
+    return path is not None and any(path == place or path.startswith(place + "/") for place in places)
