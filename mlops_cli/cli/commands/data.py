@@ -141,6 +141,53 @@ def diff(
         raise typer.Exit(int(Exit.WARNED))
 
 
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Every file, however deep.")] = False,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision.")] = None,
+) -> None:
+    """List what is versioned: entries, or what folders hold.
+
+    As mlo.lock says; whether the work tree is so, `mlo data status` tells.
+
+    \b
+    Examples:
+      mlo data list
+      mlo data list data/raw --rev v1.0
+    """
+    from mlops_cli.cli.views.listing import show_list
+    from mlops_cli.core.workflows.data_list import list_data
+
+    here = open_context(ctx)
+    places = [here.folder / path for path in paths or ()]
+    here.output.show(list_data(here.workspace, places, revision=rev, recursive=recursive), show_list)
+
+
+@app.command()
+def du(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    all_revisions: Annotated[
+        bool, typer.Option("--all-revisions", help="Also tell of every mlo.lock in git's history.")
+    ] = False,
+) -> None:
+    """Say what data costs: its size, and its share of the cache.
+
+    \b
+    Examples:
+      mlo data du
+      mlo data du data/raw --all-revisions
+    """
+    from mlops_cli.cli.views.listing import show_use
+    from mlops_cli.core.workflows.data_list import data_use
+
+    here = open_context(ctx)
+    places = [here.folder / path for path in paths or ()]
+    here.output.show(data_use(here.workspace, places, all_revisions=all_revisions), show_use)
+
+
 @app.command()
 def checkout(
     ctx: typer.Context,

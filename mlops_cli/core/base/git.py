@@ -123,6 +123,14 @@ def is_revision(root: Path, word: str) -> bool:
     return _ask(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{commit}}")() is not None
 
 
+def commits_of(root: Path, path: str) -> list[str]:
+    """Every commit of any branch or tag that changed `root/path`, newest first. Raises ProjectError outside git."""
+    said = _ask(root, "log", "--all", "--format=%H", "--", path)()
+    if said is None:
+        raise ProjectError(f"{root} is not in a git repository", hint="git init, and commit mlo.lock")
+    return said.decode().split()
+
+
 def first_mention(root: Path, path: str, text: str) -> Mention | None:
     """The first commit that put `text` into `root/path`, or None: not committed, or no repository."""
     said = _ask(root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path)()
