@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,6 +23,7 @@ class Mlo(typer.core.TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.params.extend(common_options())  # `mlo -C DIR run` is as good as `mlo run -C DIR`
+        _spare_pydantic(self)
         for row in COMMANDS:
             self.commands[row.name] = typer.core.TyperCommand(row.name, help=row.summary, rich_markup_mode=None)
 
@@ -50,6 +53,56 @@ def equip(command: Any) -> None:
     else:
         taken = {name for parameter in command.params for name in parameter.opts}
         command.params.extend(option for option in common_options() if not taken & set(option.opts))
+    _spare_pydantic(command)
+
+
+class _Plain:
+    """How a word or a path comes out of the command line: as it is."""
+
+    def __init__(self, make: Callable[[str], Any]) -> None:
+        self._make = make
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        many = param.multiple or param.nargs == -1
+        if value is None:
+            return () if many else None
+        return [self._make(item) for item in value] if many else self._make(value)
+
+
+_PLAIN: dict[Any, _Plain] = {
+    bool: _Plain(bool),
+    str: _Plain(str),
+    list[str]: _Plain(str),
+    Path: _Plain(Path),
+    list[Path]: _Plain(Path),
+}
+
+
+def _spare_pydantic(command: Any) -> None:
+    """Typer gives every value to pydantic, whose import takes longer than most commands; words and paths need none.
+
+    The attribute is Typer's own place for what coerces a value. Where a Typer has it no more, pydantic does the work.
+    """
+    make_help_option = command.get_help_option
+
+    def help_option(ctx: Any) -> Any:
+        option = make_help_option(ctx)
+        _keep_plain(option)
+        return option
+
+    command.get_help_option = help_option
+    for parameter in command.params:
+        _keep_plain(parameter)
+
+
+def _keep_plain(parameter: Any) -> None:
+    descriptor = getattr(parameter, "type_descriptor", None)
+    plain = _PLAIN.get(descriptor.annotation) if descriptor is not None else None
+    if plain is None or getattr(parameter, "_runtime_param", ...) is not None:
+        return
+    info = descriptor.parameter_info
+    if not (info.exists or info.resolve_path or info.allow_dash or info.path_type or info.parser):
+        parameter._runtime_param = plain
 
 
 @functools.cache
