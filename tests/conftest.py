@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from buckets import S3Bucket
 from command_line import Answer, Mlo
+from ssh_server import SshServer, running_sshd, sshd_binary
 from tiny_project import lay_out_tiny
 
 from mlops_cli.cli.main import main
@@ -126,3 +128,14 @@ def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
     name = f"bucket-{uuid.uuid4().hex}"
     fsspec.filesystem("s3", endpoint_url=s3_endpoint, skip_instance_cache=True).mkdir(name)
     return S3Bucket(name, s3_endpoint)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A real sshd. A test that uses it carries the marker `sshd`, and skips where none is installed."""
+    if sshd_binary() is None or importlib.util.find_spec("sshfs") is None:
+        if os.environ.get("MLO_REQUIRE_ALL"):
+            pytest.fail("no sshd or no sshfs on this machine, and MLO_REQUIRE_ALL is set")
+        pytest.skip("needs an sshd (Debian: openssh-server) and sshfs (mlops-cli[ssh])")
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server

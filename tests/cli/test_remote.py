@@ -83,7 +83,7 @@ def test_list_without_remotes_says_how_to_name_one(mlo: Mlo, project: Path) -> N
 def test_check_tells_each_step(mlo: Mlo, project: Path) -> None:
     mlo("remote", "add", "origin", "../far")
     text = mlo("remote", "check").stdout
-    assert text.count(" ok") == 5
+    assert text.count(" ok") == 7
     assert mlo("remote", "list").stdout.split()[:4] == ["name", "url", "trust", "default"]
     shutil.rmtree(project.parent / "far")
     answer = mlo("remote", "check", "origin", exit_code=8)

@@ -14,10 +14,11 @@ from mlops_cli.core.project.schema import RemoteConfig
 from mlops_cli.core.remotes.check import check_remote
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.open import folder_of, open_remote, open_url, shown
+from mlops_cli.core.remotes.remote import Remote
 
 
 @pytest.fixture
-def remote(tmp_path: Path) -> FilesystemRemote:
+def remote(tmp_path: Path) -> Remote:
     (tmp_path / "far").mkdir()
     return open_url("far", root=tmp_path, name="origin")
 
@@ -40,16 +41,14 @@ def test_create_makes_the_folder(tmp_path: Path) -> None:
     assert list(remote.list()) == []
 
 
-def test_nothing_but_the_value_is_left_after_a_put(remote: FilesystemRemote, tmp_path: Path) -> None:
+def test_nothing_but_the_value_is_left_after_a_put(remote: Remote, tmp_path: Path) -> None:
     remote.put("a/b", b"1")
     remote.put_if_absent("a/c", b"2")
     remote.put_if_absent("a/c", b"3")
     assert files_in(tmp_path / "far") == ["a/b", "a/c"]
 
 
-def test_a_put_that_fails_leaves_the_old_value(
-    remote: FilesystemRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_put_that_fails_leaves_the_old_value(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remote.put("key", b"old")
 
     def full(*_: object) -> None:
@@ -62,7 +61,7 @@ def test_a_put_that_fails_leaves_the_old_value(
     assert files_in(tmp_path / "far") == ["key"]
 
 
-def test_temp_files_are_not_keys_and_old_ones_are_swept(remote: FilesystemRemote, tmp_path: Path) -> None:
+def test_temp_files_are_not_keys_and_old_ones_are_swept(remote: Remote, tmp_path: Path) -> None:
     remote.put("key", b"")
     (tmp_path / "far/tmp/old").write_bytes(b"half")
     (tmp_path / "far/tmp/young").write_bytes(b"half")
@@ -73,7 +72,7 @@ def test_temp_files_are_not_keys_and_old_ones_are_swept(remote: FilesystemRemote
 
 
 def test_a_folder_without_hard_links_cannot_create_conditionally(
-    remote: FilesystemRemote, monkeypatch: pytest.MonkeyPatch
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(*_: object) -> None:
         raise OSError(95, "Operation not supported")
@@ -85,16 +84,19 @@ def test_a_folder_without_hard_links_cannot_create_conditionally(
     assert "hard links" in check.steps[-1].detail
 
 
-def test_the_check_tries_every_step_and_leaves_nothing(remote: FilesystemRemote, tmp_path: Path) -> None:
+def test_the_check_tries_every_step_and_leaves_nothing(remote: Remote, tmp_path: Path) -> None:
     check = check_remote(remote)
-    assert [step.ok for step in check.steps] == [True] * 5
+    assert [step.ok for step in check.steps] == [True] * 7
+    assert [fact.name for fact in check.facts] == ["path", "owner", "free"]
+    assert check.problem is None
     assert files_in(tmp_path / "far") == []
 
 
 def test_the_check_of_a_remote_out_of_reach_says_so_once(tmp_path: Path) -> None:
     check = check_remote(open_url("unmounted", root=tmp_path, name="origin"))
     assert not check.ok
-    assert [step.ok for step in check.steps] == [False, None, None, None, None]
+    assert [step.ok for step in check.steps] == [False, *[None] * 6]
+    assert check.problem == "mlo cannot say as whom to go there"
     assert "unmounted" in check.steps[0].detail
 
 
@@ -176,7 +178,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
         remote.put("key", b"")
 
 
-def test_a_folder_that_cannot_be_listed_is_not_empty(remote: FilesystemRemote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_not_empty(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     remote.put("runs/a", b"")
 
     def forbidden(path: object = ".") -> None:
@@ -187,12 +189,49 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(remote: FilesystemRemote, m
         list(remote.list("runs/"))
 
 
-def test_opening_a_remote_is_what_imports_fsspec() -> None:
-    code = "import sys, mlops_cli.core.remotes.open; print('fsspec' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"
+def test_a_folder_needs_no_client_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mlops_cli.core.remotes.open import open_url\n"
+        "remote = open_url('far', root=Path(sys.argv[1])); remote.create()\n"
+        "remote.put('key', b'1'); remote.get('key')\n"
+        "print([name for name in ('fsspec', 'aiohttp', 'asyncssh', 's3fs') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
 
 
-def test_a_key_listed_by_a_hostile_remote_cannot_leave_it(remote: FilesystemRemote) -> None:
+def test_a_put_does_not_make_the_folder_of_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    remote = open_url("unmounted", root=tmp_path, name="origin")
+    (tmp_path / "source").write_bytes(b"")
+    for write in (
+        lambda: remote.put("key", b""),
+        lambda: remote.put_file("key", tmp_path / "source"),
+        lambda: remote.put_if_absent("key", b""),
+    ):
+        with pytest.raises(RemoteError, match="there is no folder"):
+            write()
+    assert not (tmp_path / "unmounted").exists()
+
+
+def test_files_are_copied_where_the_kernel_cannot_do_it(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apart(*_: object) -> int:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", apart, raising=False)
+    (tmp_path / "source").write_bytes(b"bytes" * 1000)
+    remote.put_file("key", tmp_path / "source")
+    remote.get_file("key", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"bytes" * 1000
+
+
+def test_a_target_that_cannot_be_written_is_the_machines_fault(remote: Remote, tmp_path: Path) -> None:
+    remote.put("key", b"")
+    with pytest.raises(RemoteError, match="absent/target"):
+        remote.get_file("key", tmp_path / "absent/target")
+
+
+def test_a_key_listed_by_a_hostile_remote_cannot_leave_it(remote: Remote) -> None:
     with pytest.raises(IntegrityError):
         remote.get("objects/../../etc/passwd")

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+import msgspec
+
 from mlops_cli.core.errors import IntegrityError, RemoteError
+
+TEMPORARY = "tmp"  # where a backend without atomic puts writes first; no key
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something about where a remote is, or as whom mlo comes there: `endpoint`, `identity`, `path`."""
+
+    name: str
+    value: str
 
 
 class Unsupported(RemoteError):
@@ -32,6 +43,10 @@ class Remote(Protocol):
 
     name: str
     url: str  # for people: without passwords
+
+    def facts(self) -> list[Fact]:
+        """Where it is and as whom mlo comes there, without secrets. Raises RemoteError if that cannot be found out."""
+        ...
 
     def require_create(self) -> None:
         """Raises Unsupported where put_if_absent would. A bucket is asked once whether it honours conditions."""
@@ -73,6 +88,14 @@ class Remote(Protocol):
         """Return when everything put so far would survive a power cut of the machine that holds it."""
         ...
 
+    def sweep(self) -> int:
+        """Remove temp files that writers left a day or longer ago; how many."""
+        ...
+
+    def create(self) -> None:
+        """Make the place if it is a folder; a bucket is made by whoever pays for it."""
+        ...
+
 
 def checked_key(key: str) -> str:
     """The key, if it stays inside the remote. Raises IntegrityError."""
@@ -91,8 +114,12 @@ def checked_range(start: int, length: int) -> None:
 def exactly(data: bytes, start: int, length: int, *, of: str) -> bytes:
     """The answer to a ranged get, if it is whole. Raises ShortAnswer."""
     if len(data) != length:
-        raise ShortAnswer(
-            f"{of}: asked for {length:,} bytes from byte {start:,}, {len(data):,} came",
-            hint="run the same command again; if the value is damaged on the remote, push it again from where it is",
-        )
+        raise short_answer(start, length, len(data), of=of)
     return data
+
+
+def short_answer(start: int, length: int, came: int, *, of: str) -> ShortAnswer:
+    return ShortAnswer(
+        f"{of}: asked for {length:,} bytes from byte {start:,}, {came:,} came",
+        hint="run the same command again; if the value is damaged on the remote, push it again from where it is",
+    )

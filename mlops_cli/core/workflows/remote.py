@@ -15,8 +15,8 @@ from mlops_cli.core.errors import ProjectError, UsageError
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.project.load import Source, convert
 from mlops_cli.core.remotes.check import RemoteCheck, check_remote
-from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.open import folder_of, open_remote, shown
+from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -84,7 +84,7 @@ def check_remote_named(workspace: Workspace, name: str | None = None) -> RemoteC
     return check_remote(opened(workspace, name))
 
 
-def opened(workspace: Workspace, name: str | None = None) -> FilesystemRemote:
+def opened(workspace: Workspace, name: str | None = None) -> Remote:
     """The remote, if data of this project may go there. Raises ProjectError, NotFound."""
     remote = workspace.remote(name)
     if workspace.project.remote(remote.name).trust == "shared" and workspace.project.hash != "blake3":
@@ -93,8 +93,6 @@ def opened(workspace: Workspace, name: str | None = None) -> FilesystemRemote:
             "which finds accidents and not attackers",
             hint="say `hash: blake3` in mlo.yaml and add the data again, or `trust: private`",
         )
-    if not isinstance(remote, FilesystemRemote):
-        raise ProjectError(f"remote {remote.name} is not a file system", hint="mlo remote list")
     return remote
 
 
