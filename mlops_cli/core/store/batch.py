@@ -47,10 +47,14 @@ class Batch:
     def put(self, digest: str, data: bytes) -> None:
         """A small object that `holds` denied."""
         algorithm, _, hexadecimal = digest.partition(":")
+        self.put_raw(algorithm, bytes.fromhex(hexadecimal), data)
+
+    def put_raw(self, algorithm: str, raw: bytes, data: bytes) -> None:
+        """As put, for loops over many."""
         writer = self._writers.get(algorithm)
         if writer is None:
             writer = self._writers[algorithm] = PackWriter(self._temporary(), algorithm)
-        writer.add(bytes.fromhex(hexadecimal), data)
+        writer.add(raw, data)
         if writer.size >= PACK_BYTES:
             self._seal(algorithm)
 

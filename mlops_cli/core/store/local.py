@@ -76,12 +76,24 @@ class LocalStore:
         if not self._holds(str(digest), data):
             self._keep(str(digest), data)
 
-    def adopt(self, path: str, digest: Digest) -> None:
-        """As put_verified, for a file made with `temporary`; it is moved into place, or removed if it is not good."""
+    def put_absent(self, algorithm: str, objects: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep small objects (raw digest, bytes) that the caller verified and `missing` denied."""
+        with self.batch(), machine_errors(f"cannot write to the cache {self.cache}"):
+            batch = self._batch
+            if batch is not None:  # there is one now
+                for raw, data in objects:
+                    batch.put_raw(algorithm, raw, data)
+
+    def adopt(self, path: str, digest: Digest, *, hashed: str | None = None) -> None:
+        """As put_verified, for a file made with `temporary`; it is moved into place, or removed if it is not good.
+
+        `hashed` is the digest of its bytes where the caller took it while writing them.
+        """
         try:
-            hexadecimal, size = placing.hash_file(path, digest.algorithm)
-            if hexadecimal != digest.hex:
+            found = hashed or f"{digest.algorithm}:{placing.hash_file(path, digest.algorithm)[0]}"
+            if found != str(digest):
                 raise _not_its_bytes(digest)
+            size = os.stat(path).st_size
             with machine_errors(f"cannot write to the cache {self.cache}"):
                 os.chmod(path, 0o444)
                 self._land(path, str(digest), size)
@@ -151,6 +163,11 @@ class LocalStore:
         if absent and self.packs.rescan():
             return self.missing(absent)
         return {d for d in absent if not self._batch.holds(d)} if self._batch is not None else absent
+
+    def has_all(self, algorithm: str, raw_digests: Iterable[bytes]) -> bool:
+        """Whether every one of many objects is here."""
+        packed = self.packs.table(algorithm)
+        return all(raw in packed or self.size(f"{algorithm}:{raw.hex()}") is not None for raw in raw_digests)
 
     def read(self, digest: Digest) -> bytes:
         """The bytes, verified. Raises ObjectMissing, ObjectCorrupt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -111,6 +112,20 @@ class Packs:
                     _enter(table, number, index)
             self._tables[algorithm] = table
         return self._tables[algorithm]
+
+    def rows_of(self, algorithm: str, raws: Iterable[bytes]) -> tuple[list[tuple[PackIndex, array[int]]], list[bytes]]:
+        """Which rows of which packs hold these objects, and those that no pack holds."""
+        table, rows, rest = self.table(algorithm), dict[int, "array[int]"](), list[bytes]()
+        for raw in raws:
+            at = table.get(raw)
+            if at is None:
+                rest.append(raw)
+                continue
+            number = at >> _ROW_BITS
+            if number not in rows:
+                rows[number] = array("I")
+            rows[number].append(at & ((1 << _ROW_BITS) - 1))
+        return [(self._order[number], rows[number]) for number in sorted(rows)], rest
 
     def read(self, place: Place) -> bytes:
         """The bytes, not verified; fewer than `length` if the pack was cut short. Raises FileNotFoundError."""

@@ -24,6 +24,7 @@ _NAMES = {number: name for name, number in ALGORITHMS.items()}
 _HEADER = struct.Struct("<7sBBI")  # magic, version, algorithm, number of entries
 _FIXED = struct.Struct("<BHQQ")  # mode, length of the name, size, files; then digest and name
 _NAME_BYTES = 255
+Row = tuple[bytes, int, bytes, int, int]  # name, mode, raw digest, size, files
 FORBIDDEN = frozenset({b"", b".", b"..", b".git", b".mlo"})
 
 
@@ -98,6 +99,15 @@ def is_tree(data: bytes) -> bool:
 
 def decode(data: bytes) -> list[TreeEntry]:
     """The entries of a tree object, in order. Raises IntegrityError unless `encode` would write these very bytes."""
+    algorithm, found = rows(data)
+    prefix = f"{algorithm}:"
+    return [TreeEntry(name, mode, prefix + raw.hex(), size, files) for name, mode, raw, size, files in found]
+
+
+def rows(data: bytes) -> tuple[str, Iterator[Row]]:
+    """A tree object's algorithm and its entries as plain rows, read one after another: a folder may hold millions.
+
+    As strict as `decode`; what stands wrong raises IntegrityError where it is met."""
     if len(data) < _HEADER.size or not is_tree(data):
         raise _damaged("it does not begin like one")
     _, version, number, count = _HEADER.unpack_from(data)
@@ -109,8 +119,10 @@ def decode(data: bytes) -> list[TreeEntry]:
     width = HEX_DIGITS[algorithm] // 2
     if count * (_FIXED.size + width + 1) > len(data):  # before anything of that length is built
         raise _damaged(f"it promises {count} entries in {len(data)} bytes")
-    prefix = f"{algorithm}:"
-    entries: list[TreeEntry] = []
+    return algorithm, _rows(data, count, width)
+
+
+def _rows(data: bytes, count: int, width: int) -> Iterator[Row]:
     offset, previous = _HEADER.size, b""
     for _ in range(count):
         start = offset + _FIXED.size + width
@@ -124,11 +136,10 @@ def decode(data: bytes) -> list[TreeEntry]:
             raise _damaged(f"{os.fsdecode(name)!r} is out of order or stands twice")
         if mode not in KINDS or (mode != DIR and files != 1):
             raise _damaged(f"{os.fsdecode(name)!r} has mode {mode} and {files} files")
-        entries.append(TreeEntry(name, mode, prefix + data[start - width : start].hex(), size, files))
+        yield name, mode, data[start - width : start], size, files
         offset, previous = start + length, name
     if offset != len(data):
         raise _damaged(f"{len(data) - offset} bytes follow the last entry")
-    return entries
 
 
 def _damaged(why: str) -> IntegrityError:
@@ -148,14 +159,32 @@ def read_tree(store: Readable, entry: Entry | TreeEntry) -> list[TreeEntry]:
 
     Raises IntegrityError, ObjectMissing."""
     entries = decode(store.read(Digest.parse(entry.digest)))
-    size, files = totals(entries)
+    _hold_to(entry, *totals(entries))
+    return entries
+
+
+def read_rows(store: Readable, entry: Entry | TreeEntry) -> tuple[str, Iterator[Row]]:
+    """As read_tree, as algorithm and plain rows; a claim that does not hold is found at the end of them."""
+    algorithm, found = rows(store.read(Digest.parse(entry.digest)))
+    return algorithm, _held_to(entry, found)
+
+
+def _held_to(entry: Entry | TreeEntry, found: Iterator[Row]) -> Iterator[Row]:
+    size = files = 0
+    for row in found:
+        size += row[3]
+        files += row[4]
+        yield row
+    _hold_to(entry, size, files)
+
+
+def _hold_to(entry: Entry | TreeEntry, size: int, files: int) -> None:
     if (size, files) != (entry.size, entry.files):
         raise IntegrityError(
             f"the tree {entry.digest} holds {files} files of {size} bytes, "
             f"but what names it says {entry.files} of {entry.size}",
             hint="the lock or the tree that names it was altered; restore it from git",
         )
-    return entries
 
 
 def walk(store: Readable, entry: Entry) -> Iterator[tuple[str, TreeEntry]]:
