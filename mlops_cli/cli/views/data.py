@@ -10,12 +10,14 @@ from mlops_cli.cli.output import Output, human_bytes, plural
 if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.data.compare import FileState
     from mlops_cli.core.data.differ import Difference, Total
+    from mlops_cli.core.data.linking import Linked
     from mlops_cli.core.remotes.check import RemoteCheck
     from mlops_cli.core.store.checkout import Changes
     from mlops_cli.core.store.exchange import Transfer
     from mlops_cli.core.store.fsck import FsckReport
     from mlops_cli.core.workflows.data import AddResult, Moved, RemoveResult
     from mlops_cli.core.workflows.data_checkout import CheckoutResult
+    from mlops_cli.core.workflows.data_links import UnprotectResult
     from mlops_cli.core.workflows.data_status import DataDiff, DataStatus
     from mlops_cli.core.workflows.remote import RemoteList, RemoteRow
     from mlops_cli.core.workflows.transfer import Brought, Sent
@@ -48,8 +50,31 @@ def show_added(result: AddResult, output: Output) -> None:
         where = f" (in {item.part_of})" if item.part_of else ""
         amount = f"{plural(item.files, 'file')}, {human_bytes(item.size)}"
         output.line(f"{item.change} {item.path}{where}: {amount}, {item.digest}")
+    _show_links(result.links, output)
     if any(item.change != "unchanged" for item in result.added):
         output.line("commit mlo.lock and .gitignore to keep this version", style="dim")
+
+
+def show_unprotected(result: UnprotectResult, output: Output) -> None:
+    for item in result.unprotected:
+        if item.files:
+            output.line(f"{item.path}: {plural(item.files, 'file')} can be written now, without harm to the cache")
+        else:
+            output.line(f"{item.path}: nothing was linked or read-only")
+
+
+def _show_links(links: list[Linked], output: Output) -> None:
+    for item in links:
+        if item.way == "copy":
+            copies = "a copy" if item.linked == 1 else "copies"
+            output.line(f"{item.path}: {plural(item.linked, 'link')} made {copies}")
+            continue
+        small = f"; {plural(item.small, 'small or executable file')} stay copies" if item.small else ""
+        output.line(f"{item.path}: {plural(item.linked, item.way)}{small}")
+        if item.refused:
+            output.note(f"{plural(item.refused, 'file')} stay copies: this file system makes no such {item.way}")
+        for path in item.changed[:_SHOWN]:
+            output.note(f"{path} was changed meanwhile and is no link")
 
 
 def show_removed(result: RemoveResult, output: Output) -> None:
@@ -148,6 +173,12 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
         output.line(f"{item.path}: {_changed(item.changes)}")
         for path in item.changes.kept[:_SHOWN]:
             output.line(f"  kept {path}, which is yours", style="dim")
+    _show_links(result.links, output)
+    if result.revision and result.restored:
+        output.line(
+            f"mlo.lock is as it was: mlo data checkout goes back, git checkout {result.revision} -- mlo.lock stays",
+            style="dim",
+        )
 
 
 def show_sent(result: Sent, output: Output) -> None:

@@ -15,12 +15,14 @@ from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, names
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
+from mlops_cli.core.data.linking import Linked, Way
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store import fsck as fscking
 from mlops_cli.core.store.checkout import remove
 from mlops_cli.core.store.snapshot import links_to_object, record
 from mlops_cli.core.store.tree import LINK, TreeEntry, graft, walk_bytes
+from mlops_cli.core.workflows.data_links import link_entries
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -36,7 +38,10 @@ class Added(msgspec.Struct, frozen=True):
 
 
 class AddResult(msgspec.Struct, frozen=True):
+    """`links` says of each entry what became of its files, if they were to be links to the cache."""
+
     added: list[Added]
+    links: list[Linked] = []
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -54,12 +59,15 @@ class Moved(msgspec.Struct, frozen=True):
     digest: str
 
 
-def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = False) -> AddResult:
+def add_paths(
+    workspace: Workspace, paths: Sequence[Path], *, force: bool = False, link: Way | None = None, wait: bool = True
+) -> AddResult:
     """Keep what the paths hold in the cache, and record it in mlo.lock and .gitignore. All of them or none.
 
     Relative paths are meant from the project's root. A path inside an entry updates the entry by that path alone.
-    `force` reads every file again, whatever the index says. Raises NotFound, UsageError, ProjectError,
-    ChangedWhileRead, UnsupportedFile, MachineError.
+    `force` reads every file again, whatever the index says. `link` makes the files links to the cache afterwards.
+    Raises NotFound, UsageError, ProjectError, ChangedWhileRead, UnsupportedFile, MachineError, and Locked if another
+    mlo holds the project and not `wait`.
     """
     chosen = dict.fromkeys(names.lock_name(workspace.root, path) for path in paths)
     lock = workspace.read_lock()
@@ -70,24 +78,26 @@ def add_paths(workspace: Workspace, paths: Sequence[Path], *, force: bool = Fals
     # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
     with workspace.store.batch():
         found = {name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen}
-    with workspace.exclusive():
+    with workspace.exclusive(wait=wait):
         lock = workspace.read_lock()
         data = dict(lock.data)
         with workspace.store.batch():
             added = [_put(workspace, data, name, item) for name, item in found.items()]
-        settle(workspace, msgspec.structs.replace(lock, data=data), add=[item.part_of or item.path for item in added])
-    return AddResult(added)
+        lock = msgspec.structs.replace(lock, data=data)
+        settle(workspace, lock, add=[item.part_of or item.path for item in added])
+        links = link_entries(workspace, lock, _by_entry(added), link) if link is not None else []
+    return AddResult(added, links)
 
 
 def remove_paths(
-    workspace: Workspace, paths: Sequence[Path], *, delete: bool = False, force: bool = False
+    workspace: Workspace, paths: Sequence[Path], *, delete: bool = False, force: bool = False, wait: bool = True
 ) -> RemoveResult:
     """Take paths out of mlo.lock and .gitignore. The files stay, unless `delete`; the cache keeps its objects.
 
     Raises NotFound, ProjectError for a stage's output, WouldOverwrite if bytes would be lost and not `force`.
     """
     chosen = list(dict.fromkeys(names.lock_name(workspace.root, path) for path in paths))
-    with workspace.exclusive():
+    with workspace.exclusive(wait=wait):
         lock = workspace.read_lock()
         data = dict(lock.data)
         for name in chosen:
@@ -102,7 +112,7 @@ def remove_paths(
     return RemoveResult(removed)
 
 
-def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
+def move_path(workspace: Workspace, source: Path, target: Path, *, wait: bool = True) -> Moved:
     """Rename an entry: in the work tree, in mlo.lock and in .gitignore. Into `target` if that is a folder.
 
     Raises NotFound if `source` is no entry, ProjectError if `target` exists or cannot be one.
@@ -110,7 +120,7 @@ def move_path(workspace: Workspace, source: Path, target: Path) -> Moved:
     old = names.lock_name(workspace.root, source)
     place = workspace.root / names.lock_name(workspace.root, target)
     new = names.lock_name(workspace.root, place / Path(old).name if place.is_dir() else place)
-    with workspace.exclusive():
+    with workspace.exclusive(wait=wait):
         lock = workspace.read_lock()
         entry = lock.data.get(old)
         if entry is None:
@@ -183,6 +193,14 @@ def _put(workspace: Workspace, data: dict[str, Entry], name: str, item: TreeEntr
         before = before if same or _knows(workspace, before, names.inside(name, owner)) else None
     change: Literal["added", "updated", "unchanged"] = "unchanged" if same else "updated" if before else "added"
     return Added(name, change, item.digest, item.size, item.files, part_of)
+
+
+def _by_entry(added: Iterable[Added]) -> dict[str, list[bytes]]:
+    """Entry -> the paths below it that were added; none if it was added whole."""
+    found: dict[str, list[bytes]] = {}
+    for item in added:
+        found.setdefault(item.part_of or item.path, []).append(names.inside(item.path, item.part_of or item.path))
+    return {entry: [] if b"" in paths else paths for entry, paths in found.items()}
 
 
 def _knows(workspace: Workspace, entry: Entry, path: bytes) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 
 from mlops_cli.core.data import names
+from mlops_cli.core.data.linking import Linked, Way
 from mlops_cli.core.store.checkout import Changes, Wanted, restore_all
 from mlops_cli.core.store.local import REFILL
+from mlops_cli.core.workflows.data_links import link_entries
 from mlops_cli.core.workflows.data_status import lock_at
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -20,10 +22,14 @@ class CheckedOut(msgspec.Struct, frozen=True):
 
 
 class CheckoutResult(msgspec.Struct, frozen=True):
-    """`revision` is the git revision whose mlo.lock was asked, None for the one in the work tree."""
+    """`revision` is the git revision whose mlo.lock was asked, None for the one in the work tree.
+
+    `links` says of each entry what became of its files, if they were to be links of one kind.
+    """
 
     restored: list[CheckedOut]
     revision: str | None = None
+    links: list[Linked] = []
 
     def raise_if_incomplete(self, *, refill: str = REFILL) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names every path for which there was no good object."""
@@ -40,12 +46,15 @@ def checkout_paths(
     *,
     force: bool = False,
     revision: str | None = None,
+    link: Way | None = None,
     wait: bool = True,
 ) -> CheckoutResult:
     """Bring entries, or paths below them, back to what mlo.lock says, now or at a git revision.
 
-    Raises WouldOverwrite, having touched nothing, if the user's own bytes stand in the way and not `force`. What had
-    no good object is in the result; ask `raise_if_incomplete`. mlo.lock stays as it is.
+    `link` makes every file that is as it should be that kind of link, for once; without it, files that are written
+    are what `cache: {link: ...}` says. mlo.lock stays as it is. What had no good object is in the result; ask
+    `raise_if_incomplete`. Raises WouldOverwrite, having touched nothing, if the user's own bytes stand in the way and
+    not `force`, and Locked if another mlo holds the project and not `wait`.
     """
     with workspace.exclusive(wait=wait):
         lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
@@ -57,13 +66,14 @@ def checkout_paths(
             workspace.store,
             workspace.index,
             wanted,
-            link=workspace.project.cache.link,
+            link=(link,) if link is not None else workspace.project.cache.link,
             force=force,
             progress=workspace.progress,
         )
         workspace.index.save()
+        links = link_entries(workspace, lock, chosen, link) if link is not None else []
     done = [CheckedOut(name, change) for name, change in zip(chosen, changes, strict=True)]
-    return CheckoutResult(done, revision)
+    return CheckoutResult(done, revision, links)
 
 
 def _below(name: str, path: str) -> str:
