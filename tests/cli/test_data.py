@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from command_line import Mlo
 
@@ -134,7 +135,9 @@ def test_status_of_a_clean_project_reads_no_file(mlo: Mlo, project: Path, monkey
 
     index = Index(project / ".mlo/index")
     for key in (b"data/raw", b"data/raw/sub"):  # as if the files were old
-        index.replace_folder(key, {name: (*row[:5], False, row[6]) for name, row in index.folder(key).items()})
+        folder = index.folder(key)
+        assert folder is not None
+        index.replace_folder(key, msgspec.structs.replace(folder, racy=set()))
     index.save()
 
     def read(*_: object) -> None:

@@ -15,7 +15,7 @@ from mlops_cli.core.data.mloignore import Ignored
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.snapshot import survey
+from mlops_cli.core.store.snapshot import Survey, survey
 from mlops_cli.core.store.tree import DIR, EXEC, FILE, TreeEntry, walk_bytes
 
 State = Literal["added", "modified", "deleted", "missing", "not_cached", "ignored"]
@@ -53,11 +53,15 @@ def amounts(states: Iterable[FileState]) -> dict[State, Amount]:
 
 def items_here(index: Index, target: Path, algorithm: str, progress: Progress | None = None) -> Items:
     """What stands at a path, itself (under the empty name) and all below it; empty if nothing does."""
+    found = _surveyed(index, target, algorithm, progress)
+    return {} if found is None else {SELF: item_of(found.entry), **found.items}
+
+
+def _surveyed(index: Index, target: Path, algorithm: str, progress: Progress | None) -> Survey | None:
     try:
-        found = survey(index, target, algorithm, progress=progress)
+        return survey(index, target, algorithm, progress=progress)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {SELF: item_of(found.entry), **found.items}
+        return None
 
 
 def items_of(store: LocalStore, entry: Entry, lost: dict[bytes, MloError]) -> Items:
@@ -81,17 +85,18 @@ def compare_entry(
     ignored: Ignored | None = None,
 ) -> list[FileState]:
     """Every path of one entry that is not as it should be, sorted. `ignored` are the rules that the index goes by."""
-    here = items_here(index, root / name, entry.name.algorithm, progress)
-    lost: dict[bytes, MloError] = {}
+    found = _surveyed(index, root / name, entry.name.algorithm, progress)
     # Equal digests are equal folders: no need to read the lock's trees, which may not even be here.
-    same = SELF in here and here[SELF].same_content(item_of(entry))
+    same = found is not None and item_of(found.entry).same_content(item_of(entry))
+    if same and found is not None and all(store.has_all(*part) for part in found.digests()):
+        return []
+    here = {} if found is None else {SELF: item_of(found.entry), **found.items}
+    lost: dict[bytes, MloError] = {}
     wanted = here if same else items_of(store, entry, lost)
     absent = store.missing(item.digest for item in wanted.values())
     if not here:
         gone = bool(absent or lost)
         return [FileState(name, "missing" if gone else "deleted", entry.size, name)]
-    if same and not absent:
-        return []
     states: dict[bytes, tuple[State, int]] = {}
     for path in told(wanted):
         item = wanted[path]
