@@ -48,7 +48,7 @@ def parse_address(text: str, *, base: Path, root: Path, inside: bool) -> Address
 
     `inside` says that a path in it follows, so it must be a project. Raises UsageError.
     """
-    if not text.strip() or "\0" in text or "\n" in text:
+    if not text.strip() or "\0" in text or "\n" in text or text.startswith("-"):  # git would take it for an option
         raise UsageError(f"{text!r} is no source", hint="write a folder, a git URL, or the URL of the data")
     if "::" in text:
         raise UsageError(f"{without_secrets(text)} is a chain of file systems", hint="write one plain URL")
@@ -113,8 +113,6 @@ def _repository(text: str, scheme: str | None) -> Address:
             f"{without_secrets(text)} is no project that git could read, so there is no path in it",
             hint="write the URL of the data whole, without a path after it",
         )
-    if text.startswith("-"):
-        raise UsageError(f"{text} is no source", hint="write a folder, a git URL, or the URL of the data")
     url, _, inner = text.partition("#")
     inner = _inner(inner)
     return Address("git", url, without_secrets(url) + (f"#{inner}" if inner else ""), inner=inner)

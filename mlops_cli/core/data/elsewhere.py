@@ -319,10 +319,11 @@ def _stream(store: LocalStore, read: Callable[[int], bytes]) -> str:
             while block := read(LARGE_BYTES):
                 file.write(block)
         digest = digest_file(place, store.algorithm)
-        store.adopt(str(place), digest)
-        return str(digest)
-    finally:
+    except BaseException:
         place.unlink(missing_ok=True)
+        raise
+    store.adopt(str(place), digest)
+    return str(digest)
 
 
 def _is_absolute(url: str) -> bool:

@@ -51,10 +51,10 @@ class HttpOrigin:
             with self._answer("GET") as answer:
                 state = self._state(answer)
                 size = self._write(answer, place, state.size)
-            with store.batch():
-                digest = keep(store, str(place), size if state.size is None else state.size, self._address.recorded)
-        finally:
+            digest = keep(store, str(place), size if state.size is None else state.size, self._address.recorded)
+        except BaseException:
             place.unlink(missing_ok=True)
+            raise
         return Entry(digest, "file", size), State(size=size, etag=state.etag, modified=state.modified)
 
     def _write(self, answer: Any, place: Path, total: int | None) -> int:
@@ -77,6 +77,7 @@ class HttpOrigin:
             with urlopen(self._request(method), timeout=_PATIENCE_S) as answer:  # noqa: S310 - the scheme is checked
                 yield answer
         except HTTPError as error:
+            error.close()
             if error.code in (404, 410):
                 raise NotFound(
                     f"there is no {shown}: {error.code} {error.reason}", hint="check the spelling"

@@ -157,11 +157,12 @@ class BucketOrigin:
         try:
             for name in pool.map(fetch, todo):
                 yield name, keep(store, places[name], _size(files[name]), f"{self._address.recorded}: {name}")
+                del places[name]
                 self._progress.advance(_size(files[name]))
         finally:
             pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
             self._progress.end()
-            for place in places.values():
+            for place in places.values():  # what was kept is the store's
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)
 
@@ -199,12 +200,14 @@ def keep(store: LocalStore, place: str, size: int, shown: str) -> str:
     came = os.stat(place).st_size
     if came != size:
         raise RemoteError(
-            f"{shown}: {came} bytes came of {size}", hint="it changed meanwhile, or the way is bad; again"
+            f"{shown}: {came} bytes came of {size}", hint="it changed meanwhile or the way is bad; run it again"
         )
     if size <= SMALL_BYTES:
-        return str(store.put_bytes(Path(place).read_bytes()))
-    digest = digest_file(Path(place), store.algorithm)
-    store.adopt(place, digest)
+        digest = store.put_bytes(Path(place).read_bytes())
+        os.unlink(place)
+    else:
+        digest = digest_file(Path(place), store.algorithm)
+        store.adopt(place, digest)
     return str(digest)
 
 

@@ -97,7 +97,7 @@ def download(
 ) -> Got:
     """Bring data to a path and nothing more: no project is needed, and none is changed. Raises as get_data."""
     address = parse_address(source, base=folder, root=folder, inside=path is not None)
-    target = _into(folder / out if out else folder / _name(address, path), address, path)
+    target = _into(folder / out, address, path) if out else folder / _name(address, path)
     if os.path.lexists(target) and not force:
         raise WouldOverwrite(f"{target} exists already", hint="choose another name with -o, or replace it with --force")
     with machine_errors(f"cannot write {target}"):
