@@ -106,14 +106,14 @@ class Batch:
 
     def _writer_of(self, digest: str) -> PackWriter | None:
         algorithm, _, hexadecimal = digest.partition(":")
-        writer = self._writers.get(algorithm)
-        if writer is None and not self._sealed:
-            return None
         raw = bytes.fromhex(hexadecimal)
+        writer = self._writers.get(algorithm)
         if writer is not None and raw in writer.rows:
             return writer
-        sealed = (item.writer for item in self._sealed if item.pack.algorithm == algorithm)
-        return next((writer for writer in sealed if raw in writer.rows), None)
+        for sealed in self._sealed:
+            if raw in sealed.writer.rows and sealed.pack.algorithm == algorithm:
+                return sealed.writer
+        return None
 
     def _seal(self, algorithm: str) -> None:
         """Close a pack; the disk takes it in while the next one fills."""

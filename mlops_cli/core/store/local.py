@@ -61,8 +61,11 @@ class LocalStore:
 
     def ingest(self, path: bytes, *, seen: Callable[[int], None] | None = None) -> tuple[str, os.stat_result]:
         """Keep a file's bytes: the digest as text, and the status the file had while it was read."""
-        with machine_errors(f"cannot read {os.fsdecode(path)}"):
+        try:
             data, status = read_small(path)
+        except OSError:
+            with machine_errors(f"cannot read {os.fsdecode(path)}"):
+                raise
         if data is None:
             return self._ingest_large(path, seen)
         if seen is not None:
@@ -292,16 +295,18 @@ class LocalStore:
 
     def _holds(self, digest: str, data: bytes) -> bool:
         """Whether the object is there and good. It is compared, not trusted: a put mends a damaged object."""
-        if self._batch is not None and self._batch.holds(digest):
-            return True
+        if self._batch is not None:
+            if self._batch.holds(digest):
+                return True
+            algorithm, _, hexadecimal = digest.partition(":")
+            if bytes.fromhex(hexadecimal) not in self.packs.table(algorithm) and not self.loose.may_hold(digest):
+                return False
         with machine_errors(f"cannot read the cache {self.cache}"):
             for place in self.packs.places(digest) if self.packs.find(digest) is not None else ():
                 with contextlib.suppress(FileNotFoundError):
                     if self.packs.read(place) == data:
                         self.packs.freshen(place.pack.name)
                         return True
-            if self._batch is not None and not self.loose.may_hold(digest):
-                return False
             try:
                 handle = os.open(self.loose.path(digest), os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
@@ -320,10 +325,14 @@ class LocalStore:
 
     def _keep(self, digest: str, data: bytes) -> None:
         """Put bytes that the store lacks."""
-        with machine_errors(f"cannot write to the cache {self.cache}"):
-            if self._batch is not None and len(data) <= SMALL_BYTES:
+        if self._batch is not None and len(data) <= SMALL_BYTES:
+            try:
                 self._batch.put(digest, data)
-                return
+            except OSError:
+                with machine_errors(f"cannot write to the cache {self.cache}"):
+                    raise
+            return
+        with machine_errors(f"cannot write to the cache {self.cache}"):
             path = self.temporary()
             write_new(path, data)
             self._land(path, digest, len(data))

@@ -44,11 +44,11 @@ class Loose:
 
     def may_hold(self, digest: str) -> bool:
         """Whether the object was there when its folder was first listed: cheap, and wrong only for what came since."""
-        folder, _, name = self.path(digest).rpartition("/")
-        found = self._listings.get(folder)
+        at = digest.index(":") + 3
+        found = self._listings.get(digest[:at])
         if found is None:
-            found = self._listings[folder] = frozenset(listing(folder))
-        return name in found
+            found = self._listings[digest[:at]] = frozenset(listing(os.path.dirname(self.path(digest))))
+        return digest[at:] in found
 
     def ready(self, digest: str) -> str:
         """The path for a new object, its folder made durable if it is new."""

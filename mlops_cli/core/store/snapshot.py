@@ -18,7 +18,7 @@ from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.placing import BESIDE
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 from mlops_cli.core.store.stable import hash_stable, unsupported
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, FORBIDDEN, LINK, MAX_DEPTH, TreeEntry, encode, totals
+from mlops_cli.core.store.tree import DIR, EXEC, FILE, FORBIDDEN, LINK, MAX_DEPTH, TreeEntry, encode_rows
 
 _LINK_TO_OBJECT = re.compile(rb"/objects/(xxh128|blake3)/([0-9a-f]{2})/([0-9a-f]+)$")
 _DOT = ord(".")
@@ -197,9 +197,13 @@ class _Surveyor:
                 return tree
             folder = Folder(old.algorithm, old.rows, old.column, old.racy)
         folder.below = below
-        entries = entries_of(folder)
-        digest = self._keep(encode(entries, self._algorithm))
-        folder.tree = Total(bytes.fromhex(digest[self._prefix :]), *totals(entries))
+        rows = [(name, DIR, total.digest, total.size, total.files) for name, total in below.items()]
+        for (name, row), raw in zip(folder.rows.items(), folder.digests(), strict=True):
+            size, mode = size_and_mode(row)
+            rows.append((name, _kind(mode), raw, size, 1))
+        digest = self._keep(encode_rows(rows, self._algorithm))
+        size, files = sum(row[3] for row in rows), sum(row[4] for row in rows)
+        folder.tree = Total(bytes.fromhex(digest[self._prefix :]), size, files)
         self._index.replace_folder(key, folder)
         self._folders[relative] = folder
         return folder.tree
@@ -221,17 +225,18 @@ class _Surveyor:
                 folder.rows[name] = row
                 column.append(digests[name])
             else:
-                self._read_one(path + b"/" + name, name, folder, column)
+                place = path + b"/" + name
+                self._read_one(place, name, os.path.islink(place), folder, column)
         for number, item in enumerate(unknown, 1):
-            self._read_one(item.path, item.name, folder, column)
+            self._read_one(item.path, item.name, item.is_symlink(), folder, column)
             if number % 64 == 0:
                 self._progress.advance(64)
         folder.column = b"".join(column)
 
-    def _read_one(self, path: bytes, name: bytes, folder: Folder, column: list[bytes]) -> None:
+    def _read_one(self, path: bytes, name: bytes, is_link: bool, folder: Folder, column: list[bytes]) -> None:
         """Read a file or link of a folder."""
         try:
-            if os.path.islink(path) and not _stands_for_object(path):
+            if is_link and not _stands_for_object(path):
                 target, status = os.readlink(path), os.lstat(path)
                 digest = self._keep(target)
             else:

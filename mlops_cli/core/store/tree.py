@@ -24,6 +24,7 @@ _NAMES = {number: name for name, number in ALGORITHMS.items()}
 _HEADER = struct.Struct("<7sBBI")  # magic, version, algorithm, number of entries
 _FIXED = struct.Struct("<BHQQ")  # mode, length of the name, size, files; then digest and name
 _NAME_BYTES = 255
+_DOT = ord(".")
 Row = tuple[bytes, int, bytes, int, int]  # name, mode, raw digest, size, files
 FORBIDDEN = frozenset({b"", b".", b"..", b".git", b".mlo"})
 
@@ -68,27 +69,34 @@ class Editable(Readable, Protocol):
 
 def forbidden_name(name: bytes) -> bool:
     """Names no tree may hold: `.git` and `.mlo` in any case, or a restored tree could run commands."""
-    return name in FORBIDDEN or b"/" in name or b"\0" in name or name.lower() in FORBIDDEN
+    return not name or b"/" in name or b"\0" in name or (name[0] == _DOT and name.lower() in FORBIDDEN)
 
 
 def encode(entries: Iterable[TreeEntry], algorithm: str) -> bytes:
     """The tree object of a folder. Raises IntegrityError for what `decode` would refuse."""
-    ordered = sorted(entries, key=lambda entry: entry.name)
     prefix = len(algorithm) + 1
-    parts = [_HEADER.pack(MAGIC, VERSION, ALGORITHMS[algorithm], len(ordered))]
-    fixed, join = _FIXED.pack, parts.append
-    previous = None
-    for entry in ordered:
-        name = entry.name
-        if name == previous or len(name) > _NAME_BYTES or forbidden_name(name):
-            raise IntegrityError(f"{os.fsdecode(name)!r} cannot stand in a tree", hint="rename it")
+    rows = []
+    for entry in entries:
         if not entry.digest.startswith(algorithm) or entry.mode not in KINDS:
             raise IntegrityError(
-                f"{os.fsdecode(name)!r} does not fit a tree of {algorithm}", hint="add its folder again"
+                f"{os.fsdecode(entry.name)!r} does not fit a tree of {algorithm}", hint="add its folder again"
             )
+        rows.append((entry.name, entry.mode, bytes.fromhex(entry.digest[prefix:]), entry.size, entry.files))
+    return encode_rows(rows, algorithm)
+
+
+def encode_rows(rows: list[tuple[bytes, int, bytes, int, int]], algorithm: str) -> bytes:
+    """As encode, from (name, mode, raw digest, size, files) in any order, for loops over many."""
+    rows.sort()
+    parts = [_HEADER.pack(MAGIC, VERSION, ALGORITHMS[algorithm], len(rows))]
+    fixed, join = _FIXED.pack, parts.append
+    previous = None
+    for name, mode, raw, size, files in rows:
+        if name == previous or len(name) > _NAME_BYTES or forbidden_name(name):
+            raise IntegrityError(f"{os.fsdecode(name)!r} cannot stand in a tree", hint="rename it")
         previous = name
-        join(fixed(entry.mode, len(name), entry.size, entry.files))
-        join(bytes.fromhex(entry.digest[prefix:]))
+        join(fixed(mode, len(name), size, files))
+        join(raw)
         join(name)
     return b"".join(parts)
 
@@ -211,7 +219,7 @@ def walk_bytes(
             continue
         left -= 1
         if left < 0 or len(stack) > MAX_DEPTH:
-            raise _endless(entry)
+            raise endless(entry)
         path = prefix + found.name
         yield path, found
         if found.mode == DIR:
@@ -234,7 +242,7 @@ def closure(store: Readable, entry: Entry) -> Iterator[Digest]:
 
 def _closure(store: Readable, folder: Entry | TreeEntry, seen: set[str], depth: int) -> Iterator[Digest]:
     if depth > MAX_DEPTH:
-        raise _endless(folder)
+        raise endless(folder)
     for entry in read_tree(store, folder):
         if entry.digest in seen:
             continue
@@ -248,7 +256,7 @@ def _closure(store: Readable, folder: Entry | TreeEntry, seen: set[str], depth: 
         yield Digest.parse(folder.digest)
 
 
-def _endless(folder: Entry | TreeEntry) -> IntegrityError:
+def endless(folder: Entry | TreeEntry) -> IntegrityError:
     return IntegrityError(f"the tree {folder.digest} does not end", hint="it was made to do harm; do not restore it")
 
 
