@@ -6,6 +6,7 @@ counts, and deeper files come after higher ones. What lies in an ignored folder 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from mlops_cli.core.base.files import machine_error
+from mlops_cli.core.store.index import IsIgnored
 from mlops_cli.core.store.stable import read_all
 
 NAME = ".mloignore"
@@ -76,22 +78,23 @@ class Ignored:
         self._folders: dict[bytes, _Rules] = {}
 
     def __call__(self, path: bytes, is_dir: bool) -> bool:
-        folder = path[: path.rfind(b"/")]
-        rules = self._folders.get(folder)
-        if rules is None:
-            rules = self.within(folder)
-        if not rules:
-            return False
+        return self._is_ignored(self._rules(path[: path.rfind(b"/")]), path, is_dir)
+
+    def within(self, folder: bytes) -> IsIgnored | None:
+        """The same for what stands in one folder; None if nothing in it needs asking about."""
+        rules = self._rules(folder)
+        return functools.partial(self._is_ignored, rules) if rules else None
+
+    def _is_ignored(self, rules: _Rules, path: bytes, is_dir: bool) -> bool:
         found = self._deciding(rules, path, is_dir)
         return found is not None and found.ignores
 
-    def within(self, folder: bytes) -> _Rules:
-        """The rules for what stands in a folder; empty if nothing in it needs asking about."""
+    def _rules(self, folder: bytes) -> _Rules:
         if folder not in self._folders:
             if folder == self._root:
                 self._folders[folder] = self._read(folder)
             elif folder.startswith(self._root + b"/"):
-                self._folders[folder] = self._read(folder) + self.within(folder[: folder.rfind(b"/")])
+                self._folders[folder] = self._read(folder) + self._rules(folder[: folder.rfind(b"/")])
             else:
                 self._folders[folder] = ()
         return self._folders[folder]
@@ -101,7 +104,7 @@ class Ignored:
         parts = os.fsencode(path.absolute()).removeprefix(self._root + b"/").split(b"/")
         place = self._root
         for number, part in enumerate(parts):
-            rules = self.within(place)
+            rules = self._rules(place)
             place += b"/" + part
             found = self._deciding(rules, place, is_dir or number < len(parts) - 1)
             if found is not None and found.ignores:

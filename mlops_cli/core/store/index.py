@@ -26,8 +26,10 @@ _MARK = struct.Struct("<QqqQI")  # size, mtime_ns, ctime_ns, inode, mode
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-Ignored = Callable[[bytes, bool], bool]
+IsIgnored = Callable[[bytes, bool], bool]
 """Whether a path (absolute; and whether it is a folder) is passed over as if it were not there."""
+Ignored = Callable[[bytes], IsIgnored | None]
+"""What says so of all that stands in a folder; None if nothing in it is passed over."""
 
 
 def mark(status: os.stat_result) -> bytes:

@@ -156,7 +156,7 @@ class _Surveyor:
         rows: dict[bytes, bytes] = {}
         unknown: list[os.DirEntry[bytes]] = []
         inner: list[bytes] = []
-        ignored = self._index.ignored
+        ignored = self._index.ignored(path) if self._index.ignored is not None else None
         with os.scandir(path) as listed:
             for item in listed:
                 name = item.name

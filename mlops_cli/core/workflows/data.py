@@ -75,6 +75,7 @@ def add_paths(
         names.refuse_outputs(name, workspace.project)
         names.refuse_overlap(name, lock)
         refuse_tracked(workspace, name)
+        _refuse_ignored(workspace, name, lock)
     # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
     with workspace.store.batch():
         found = {name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen}
@@ -156,6 +157,20 @@ def verify_cache(workspace: Workspace) -> fscking.FsckReport:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
+
+
+def _refuse_ignored(workspace: Workspace, name: str, lock: Lock) -> None:
+    """Raises ProjectError for what a .mloignore keeps out of data; what is an entry already stays one."""
+    path = workspace.root / name
+    rule = (
+        None if name in lock.data else workspace.ignored.rule_for(path, is_dir=path.is_dir() and not path.is_symlink())
+    )
+    if rule is not None:
+        above = "" if rule.path == name else f" (with all of {rule.path})"
+        raise ProjectError(
+            f"{name} is ignored{above}: `{rule.pattern}` in {rule.file}:{rule.line}",
+            hint=f"take the line out, or add a line !{rule.path if rule.path != name else Path(name).name} after it",
+        )
 
 
 def _owner(name: str, lock: Lock) -> str | None:

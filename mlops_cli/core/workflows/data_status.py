@@ -55,7 +55,13 @@ def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
     changes: list[compare.FileState] = []
     for name, below in chosen.items():
         found = compare.compare_entry(
-            workspace.store, workspace.index, workspace.root, name, lock.entries[name], workspace.progress
+            workspace.store,
+            workspace.index,
+            workspace.root,
+            name,
+            lock.entries[name],
+            workspace.progress,
+            ignored=workspace.ignored,
         )
         changes += compare.under(found, name, below)
     _save_index(workspace)

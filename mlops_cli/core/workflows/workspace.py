@@ -20,6 +20,7 @@ from mlops_cli.core.project.settings import Setting, load
 
 if TYPE_CHECKING:
     from mlops_cli.core.base.database import Database
+    from mlops_cli.core.data.mloignore import Ignored
     from mlops_cli.core.events.protocol import EventStore
     from mlops_cli.core.registry.registry import Registry
     from mlops_cli.core.remotes.remote import Remote
@@ -112,7 +113,18 @@ class Workspace:
     def store(self) -> LocalStore:
         from mlops_cli.core.store.local import LocalStore
 
-        return LocalStore(self.paths.cache, self.project.hash, refill=self.refill)
+        store = LocalStore(self.paths.cache, self.project.hash, refill=self.refill)
+        store.folder.command = self.command_line
+        store.folder.waiting = lambda holder: self.progress.note(f"the cache is held by {holder}; waiting")
+        if self.paths.cache_dir is not None:
+            store.folder.joining = self._join_cache
+        return store
+
+    def _join_cache(self) -> None:
+        """Let those who clean a cache outside this project know of it."""
+        from mlops_cli.core.store.projects import join
+
+        join(self.paths.cache, self.root, self.project.name)
 
     @property
     def refill(self) -> str:
@@ -128,7 +140,14 @@ class Workspace:
     def index(self) -> Index:
         from mlops_cli.core.store.index import Index
 
-        return Index(self.paths.index)
+        return Index(self.paths.index, ignored=self.ignored.within)
+
+    @cached_property
+    def ignored(self) -> Ignored:
+        """What .mloignore files keep out of data."""
+        from mlops_cli.core.data.mloignore import Ignored
+
+        return Ignored(self.root)
 
     @cached_property
     def database(self) -> Database:
