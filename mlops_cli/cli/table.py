@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keyword import iskeyword
 from typing import NamedTuple
 
 COMPLETE_VARIABLE = "_MLO_COMPLETE"  # set by a shell that asks what could come next; see completions/
@@ -19,7 +20,7 @@ class Row(NamedTuple):
 
     @property
     def module(self) -> str:
-        return f"mlops_cli.cli.commands.{self.name}"
+        return f"mlops_cli.cli.commands.{self.name}{'_' if iskeyword(self.name) else ''}"
 
 
 COMMANDS = (
@@ -31,6 +32,7 @@ COMMANDS = (
     Row("remote", "Name the places that data is pushed to.", DATA),
     Row("push", "Send data, runs and models to a remote.", DATA),
     Row("pull", "Bring data, runs and models from a remote.", DATA),
+    Row("import", "Move a project over from DVC.", DATA),
     Row("run", "Run the pipeline; stages that are up to date are restored, not run.", PIPELINE),
     Row("dag", "Draw the pipeline.", PIPELINE),
     Row("runs", "List, show and compare runs.", EXPERIMENTS),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.errors import IntegrityError, ProjectError
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -19,6 +19,7 @@ KeyPath = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, from 1
 
 MAX_DEPTH = 50
+_ALIAS_GROWTH, _ALIAS_FREE = 20, 100_000  # aliases may repeat that much of a document; more is made to do harm
 
 _SCALARS = [
     ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -56,13 +57,16 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
-    """The document and where each key and item stands. Raises ProjectError with line and column."""
+    """The document and where each key and item stands. Raises ProjectError with line and column, and IntegrityError
+    for aliases that repeat a small text into a huge document."""
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         positions: dict[KeyPath, Position] = {}
         if node is None:
             return None, positions
+        if "*" in text:  # without aliases a document is as long as its text
+            _refuse_bomb(node, source)
         _survey(node, (), positions, source)
         return loader.construct_document(node), positions
     except yaml.MarkedYAMLError as error:
@@ -77,6 +81,37 @@ def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
         raise ProjectError(f"{source}: {error}", hint="mend the YAML there") from None
     finally:
         loader.dispose()
+
+
+def _refuse_bomb(root: Any, source: str) -> None:
+    """Count every node as often as aliases repeat it, without walking it as often."""
+    sizes: dict[int, int] = {}
+    waiting: dict[int, Any] = {}
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        children = _children(node)
+        if id(node) not in sizes and id(node) not in waiting:
+            waiting[id(node)] = node
+            for child in children:
+                if id(child) in waiting:
+                    raise IntegrityError(f"{source}: an alias stands inside what it names", hint="mend the YAML there")
+                if id(child) not in sizes:
+                    stack.append(child)
+            continue
+        stack.pop()
+        if waiting.pop(id(node), None) is not None:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+    if sizes[id(root)] > _ALIAS_GROWTH * len(sizes) + _ALIAS_FREE:
+        raise IntegrityError(
+            f"{source}: its aliases make {sizes[id(root)]:,} values of {len(sizes):,}", hint="it was made to do harm"
+        )
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _survey(node: Any, path: KeyPath, positions: dict[KeyPath, Position], source: str) -> None:
@@ -130,8 +165,8 @@ def not_json(value: Any, path: KeyPath = ()) -> tuple[KeyPath, str] | None:
     )
 
 
-def dump(document: Any) -> str:
-    """Block style, keys sorted; what `read` returns unchanged."""
+def dump(document: Any, *, ordered: bool = True) -> str:
+    """Block style, keys sorted, or as they stand if not `ordered`; what `read` returns unchanged."""
     return str(
-        yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, default_flow_style=False, width=4096)
+        yaml.dump(document, Dumper=_Dumper, sort_keys=ordered, allow_unicode=True, default_flow_style=False, width=4096)
     )

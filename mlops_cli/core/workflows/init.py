@@ -49,7 +49,7 @@ def init_project(folder: Path, name: str | None) -> Initialised:
     """Start a project in `folder`. Raises WouldOverwrite if it has a mlo.yaml, UsageError for a bad name."""
     if os.path.lexists(folder / "mlo.yaml"):
         raise WouldOverwrite(f"{folder / 'mlo.yaml'} exists already", hint="edit it; mlo status shows where it stands")
-    chosen = name or re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._") or "project"
+    chosen = name or name_of(folder)
     if not MODEL_NAME.fullmatch(chosen):
         raise UsageError(
             f"{chosen!r} is not a name", hint="use letters, digits, . _ and -, and start with a letter or digit"
@@ -61,6 +61,11 @@ def init_project(folder: Path, name: str | None) -> Initialised:
         written.append(".gitignore")
     write_atomic(folder / "mlo.yaml", _TEMPLATE.format(name=chosen).encode())
     return Initialised(str(folder), chosen, tuple(written))
+
+
+def name_of(folder: Path) -> str:
+    """The name that a project in this folder has by default."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._")[:128] or "project"
 
 
 def _ignore(path: Path) -> bool:

@@ -1,0 +1,53 @@
+"""`mlo import`: move over from a neighbour."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlops_cli.cli.context import open_context
+from mlops_cli.cli.lazy import make_app
+
+app = make_app("Move a project over from DVC.")
+
+
+@app.callback()
+def import_() -> None:
+    """Move a project over from DVC."""
+
+
+@app.command()
+def dvc(
+    ctx: typer.Context,
+    project: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The DVC project; this folder if left out.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come; change nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over mlo.yaml and entries of mlo.lock, keeping copies.")
+    ] = False,
+    local: Annotated[bool, typer.Option("--local", help="Use what is here; ask no remote of DVC's.")] = False,
+) -> None:
+    """Make a DVC project an mlo project, in place.
+
+    Writes mlo.yaml, mlo.lock, .gitignore and .mloignore; every byte is verified by its md5 and hashed anew. DVC's files
+    stay as they are. What could not be carried over is listed with the reason and what to do.
+
+    Exit 6 if data is nowhere to be found, 7 if all there is of it is damaged; everything else is imported then, and
+    the same command later takes in the rest. An existing mlo.yaml is refused, unless with --force.
+
+    \b
+    Examples:
+      mlo import dvc --dry-run
+      mlo import dvc && mlo data status && mlo run --dry
+      mlo import dvc ../old-project --local
+    """
+    from mlops_cli.cli.views.imports import show_import
+    from mlops_cli.core.workflows.import_dvc import import_dvc
+
+    here = open_context(ctx)
+    options = {"dry_run": dry_run, "force": force, "local": local}
+    line = here.session.command_line
+    found = import_dvc(here.folder / (project or "."), here.environ, command_line=line, progress=here.output, **options)
+    here.output.show(found, show_import)
+    found.raise_if_incomplete()

@@ -1,0 +1,372 @@
+"""A DVC project as mlo's stages and data: what each thing becomes, and what cannot become anything.
+
+Parameter files become deps of the stages that read them: a script that opens params.yaml goes on reading it, and a
+change in it makes the stage run again. See DVC.md for the whole mapping.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlops_cli.core.data.dvc_files import DvcDep, DvcOut, DvcStage
+from mlops_cli.core.data.dvc_project import DvcProject, TopLevel
+
+METRIC_ENDINGS = (".json", ".yaml", ".yml")
+_DRAWN = (".csv", ".json")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)[^}]*\})")
+_ASSIGNED = re.compile(r"(?:^|[\s;&|(])(?:export\s+|for\s+|read\s+)?([A-Za-z_]\w*)(?:=|\s+in\s)")
+_READ_VARIABLE = re.compile(r"""os\.(?:environ(?:\.get)?\s*[\[(]|getenv\s*\()\s*['"](\w+)['"]""")
+_BASH = re.compile(r"\[\[|<\(|>\(|\bsource\s|pipefail|<<<|&>|\$'|\bdeclare\s|\bfunction\s")
+_CALLS_DVC = re.compile(r"(?:^|[;&|(]\s*)dvc\s")
+# A command that may stand beside `&&` as it is; any other gets a shell of its own, as DVC gives each.
+_PLAIN = re.compile(r"(?:[^;&|#\n\\]|&&|(?<=>)&(?=\d)|\|(?!\|)|\\(?!$))*")
+_LEAVES_TRACES = re.compile(
+    r"(?:^|&&|\|)\s*(?:(?:cd|export|set|exit|exec|source|trap|unset|umask|\.)\s|\w+=\S*\s*(?:&&|$))"
+)
+_SCRIPT_BYTES = 1 << 20
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Something of DVC's that mlo.yaml and mlo.lock do not say: which, why, and what to do about it."""
+
+    item: str
+    reason: str
+    todo: str
+
+
+class Data(msgspec.Struct, frozen=True):
+    """An output that becomes data of mlo.lock; `source` is the file it was named in."""
+
+    path: str
+    out: DvcOut
+    source: str
+    origin: list[DvcDep] = []
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """A stage. `document` is its block in mlo.yaml, with `notes` as comments above it; `outs` by path.
+
+    A `frozen` one stands in mlo.yaml as a comment, and its outputs are data.
+    """
+
+    name: str
+    stage: DvcStage
+    document: dict[str, Any]
+    outs: dict[str, DvcOut]
+    notes: list[str] = []
+    frozen: bool = False
+
+
+class Translation(msgspec.Struct, frozen=True):
+    stages: list[Carried]
+    data: list[Data]
+    left: list[Left]
+
+
+def translate(project: DvcProject, *, is_usual: Callable[[str], bool]) -> Translation:
+    """Everything the project says, in mlo's words. `is_usual` knows the variables that every stage of mlo sees."""
+    return _Translator(project, is_usual).run()
+
+
+def stage_names(stages: Iterable[DvcStage]) -> list[str]:
+    """Names that mlo allows, each once: as they are where that can be, else with the folder of their dvc.yaml."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for stage in stages:
+        plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", stage.name).lstrip("._@-")[:100] or "stage"
+        folder = re.sub(r"[^A-Za-z0-9_-]+", ".", posixpath.dirname(stage.file)).strip(".")
+        choices = [plain, f"{folder}.{plain}"[-128:].lstrip("._@-")] if folder else [plain]
+        name = next((choice for choice in choices if choice not in taken and _NAME.fullmatch(choice)), None)
+        number = 2
+        while name is None:
+            name = f"{plain}-{number}" if f"{plain}-{number}" not in taken else None
+            number += 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def command(commands: list[str], wdir: str) -> str:
+    """DVC's commands as one for the shell: each in the stage's folder, and none after one that failed."""
+    parts = [
+        _own_shell(line) if _LEAVES_TRACES.search(line) or not _PLAIN.fullmatch(line) else line for line in commands
+    ]
+    parts = [part.strip() for part in parts]
+    if len(commands) == 1 and wdir == ".":
+        return commands[0].strip()
+    return " && ".join([*([] if wdir == "." else [f"cd {shlex.quote(wdir)}"]), *parts])
+
+
+def _own_shell(line: str) -> str:
+    end = "\n)" if "#" in line or line.rstrip().endswith("\\") else " )"
+    return f"( {line.strip()}{end}"
+
+
+class _Translator:
+    def __init__(self, project: DvcProject, is_usual: Callable[[str], bool]) -> None:
+        self._project = project
+        self._is_usual = is_usual
+        self._left: list[Left] = []
+        self._data: list[Data] = []
+
+    def run(self) -> Translation:
+        for item in self._project.data:
+            for out in item.outs:
+                self._add_data(out, item.file, item.deps)
+        names = stage_names(self._project.stages)
+        stages = [self._carry(name, stage) for name, stage in zip(names, self._project.stages, strict=True)]
+        for top in self._project.top:
+            stages = self._top(top, stages)
+        for folder in self._project.nested:
+            self._leave(f"{folder}/", "it is a DVC project of its own", f"mlo import dvc {shlex.quote(folder)}")
+        return Translation(stages, self._data, self._left)
+
+    def _leave(self, item: str, reason: str, todo: str) -> None:
+        self._left.append(Left(item, reason, todo))
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    def _add_data(self, out: DvcOut, source: str, deps: list[DvcDep]) -> None:
+        origin = [dep for dep in deps if dep.origin]
+        for dep in origin:
+            self._leave(f"{source}: imported from {_origin(dep)}", *_FOLLOW)
+        if self._is_out(out, source):
+            if not out.cache:
+                self._leave(
+                    f"{source}: {out.written}", "`cache: false`: DVC does not keep its content", "leave it to git"
+                )
+            elif out.path is not None:
+                self._data.append(Data(out.path, out, source, origin))
+
+    def _is_out(self, out: DvcOut, where: str) -> bool:
+        """Whether it can be kept at all; says what of it is lost."""
+        item = f"{where}: {out.written}"
+        if out.path is None:
+            what = f" by its {out.other_hash}" if out.other_hash else ""
+            self._leave(
+                item, f"it lies outside the project, and DVC tracks it there{what}", "bring it in: mlo data get"
+            )
+            return False
+        if out.remote:
+            self._leave(item, f"it has a remote of its own ({out.remote})", f"mlo data push {out.path} -r {out.remote}")
+        if not out.push:
+            self._leave(item, "`push: false`: mlo pushes all that mlo.lock names", "name the paths to push: mlo push")
+        if out.cloud:
+            self._leave(
+                item, "the versions that its cloud storage keeps are not known to mlo", "mlo push keeps its own"
+            )
+        if out.unknown:
+            self._leave(item, f"{', '.join(out.unknown)}: mlo.yaml has no such keys", "keep them in a README")
+        return True
+
+    # -- stages --------------------------------------------------------------------------------------------
+
+    def _carry(self, name: str, stage: DvcStage) -> Carried:
+        where = f"stage {name}"
+        notes = [line for line in (stage.desc or "").splitlines() if line.strip()]
+        if name != stage.name or "/" in stage.file:
+            notes.append(f"from {stage.file}, stage {stage.name}")
+        if name != stage.name:
+            self._leave(
+                where, f"it is {stage.file}:{stage.name} in DVC; mlo has one name for each stage", "use this one"
+            )
+        if stage.template is not None:
+            notes += [f"cmd was: {line}" for line in stage.template.splitlines()]
+            asked = ", ".join(f"${{{key}}}" for key in stage.templated)
+            self._leave(
+                f"{where}: {asked} in cmd",
+                "mlo.yaml has no templates: the values of today were put in, and changes in params.yaml miss it",
+                "change cmd in mlo.yaml, or read the value with mlo.params() in the script",
+            )
+        outs = {out.path: out for out in stage.outs if self._is_out(out, where) and out.path is not None}
+        document: dict[str, Any] = {"cmd": command(stage.cmd, stage.wdir)}
+        deps = self._deps(stage, where)
+        lists = {"deps": deps, **self._outputs(outs, where), "pass_env": self._variables(stage, deps, where)}
+        document |= {key: value for key, value in lists.items() if value}
+        self._lost(stage, where, outs)
+        frozen = stage.frozen and all(out.name or out.files or not out.cache for out in outs.values())
+        if stage.frozen:
+            self._freeze(where, stage, outs, kept=frozen)
+        return Carried(name, stage, document, outs, notes, frozen)
+
+    def _freeze(self, where: str, stage: DvcStage, outs: dict[str, DvcOut], *, kept: bool) -> None:
+        if not kept:
+            reason = "mlo has no frozen stages, and it has no result yet: it is a stage like any other"
+            self._leave(f"{where}: frozen", reason, "comment it out in mlo.yaml when its outputs are there")
+            return
+        self._data += [Data(path, out, stage.file) for path, out in outs.items() if out.cache]
+        self._leave(
+            f"{where}: frozen",
+            "mlo has no frozen stages: its outputs are data in mlo.lock, and the stage is a comment in mlo.yaml",
+            f"to run it again: mlo data rm {shlex.join(outs)}, and take the # away",
+        )
+
+    def _deps(self, stage: DvcStage, where: str) -> list[str]:
+        deps: list[str] = []
+        for dep in stage.deps:
+            if dep.path is None or dep.path == ".":
+                self._leave(
+                    f"{where}: dep {dep.written}",
+                    "it is the whole project" if dep.path == "." else "it lies outside the project",
+                    "name folders below it"
+                    if dep.path == "."
+                    else "bring it in with mlo data get, and name it in deps",
+                )
+            else:
+                deps.append(dep.path)
+        for file, keys in stage.params.items():
+            if not (self._project.root / file).is_file():
+                self._leave(f"{where}: params {file}", "there is no such file", "add it to the stage's deps")
+                continue
+            deps.append(file)
+            if keys:
+                self._leave(
+                    f"{where}: params {', '.join(keys)}",
+                    f"its script reads {file} itself, so the whole file is a dep: a change in it runs the stage again",
+                    "for mlo run -P, move the values to params: in mlo.yaml, and read them with mlo.params()",
+                )
+        return list(dict.fromkeys(deps))
+
+    def _outputs(self, outs: dict[str, DvcOut], where: str) -> dict[str, list[Any]]:
+        lists: dict[str, list[Any]] = {"outs": [], "metrics": [], "plots": []}
+        for path, out in outs.items():
+            kind = out.kind
+            if kind == "metrics" and not path.endswith(METRIC_ENDINGS):
+                self._leave(f"{where}: metrics {path}", "mlo reads metrics from JSON and YAML", "write it as JSON")
+                kind = "outs"
+            if kind == "plots" and not path.endswith(_DRAWN):
+                self._leave(
+                    f"{where}: plot {path}", "mlo draws CSV and JSON; this one is an output", "look at it yourself"
+                )
+                kind = "outs"
+            lists[kind].append(self._plot(path, out.plot, where) if kind == "plots" else path)
+        return lists
+
+    def _plot(self, path: str, settings: dict[str, Any] | None, where: str) -> str | dict[str, str]:
+        settings = settings or {}
+        plain = {key: str(settings[key]) for key in ("x", "y", "title") if isinstance(settings.get(key), str)}
+        lost = sorted(key for key in settings if key not in plain)
+        if lost:
+            self._leave(
+                f"{where}: plot {path}: {', '.join(lost)}", "mlo draws one line, y over x", "leave it to DVC's plots"
+            )
+        return {"path": path, **plain} if plain else path
+
+    def _variables(self, stage: DvcStage, deps: list[str], where: str) -> list[str]:
+        """Variables that the command names and that a stage of mlo sees only if it says so."""
+        text = "\n".join(stage.cmd)
+        used = [first or second for first, second in _VARIABLE.findall(text)]
+        assigned = {match[1] for match in _ASSIGNED.finditer(text)}
+        own = [name for name in dict.fromkeys(used) if not name.isdigit() and name not in assigned and name != "_"]
+        wanted = [name for name in own if not self._is_usual(name) and not name.startswith("DVC_")]
+        for name in own:
+            if name.startswith("DVC_"):
+                self._leave(f"{where}: ${name}", "mlo sets MLO_ROOT and MLO_STAGE instead", "change cmd in mlo.yaml")
+        read = {name for dep in deps if dep.endswith(".py") for name in _read_in(self._project.root / dep)}
+        hidden = sorted(name for name in read if not self._is_usual(name) and name not in wanted)
+        if hidden:
+            self._leave(
+                f"{where}: its script reads {', '.join(hidden)}",
+                "a stage of mlo sees the usual variables and those it names",
+                f"pass_env: [{', '.join([*wanted, *hidden])}] in mlo.yaml; its values then count as inputs",
+            )
+        return wanted
+
+    def _lost(self, stage: DvcStage, where: str, outs: dict[str, DvcOut]) -> None:
+        if stage.always_changed:
+            todo = f"mlo run --force {where.removeprefix('stage ')}"
+            self._leave(f"{where}: always_changed", "mlo runs a stage when what it reads changed", todo)
+        persisting = [path for path, out in outs.items() if out.persist]
+        if persisting:
+            self._leave(
+                f"{where}: persist of {', '.join(persisting)}",
+                "mlo takes a stage's outputs away before it runs, so it does not find what it wrote before",
+                "keep what must stay in a file that is no output",
+            )
+        if stage.unknown:
+            self._leave(f"{where}: {', '.join(stage.unknown)}", "mlo.yaml has no such keys", "see what the stage needs")
+        text = "\n".join(stage.cmd)
+        if _BASH.search(text):
+            self._leave(f"{where}: cmd", "DVC runs it in your shell, mlo in /bin/sh", "bash -c '...', or a script")
+        if _CALLS_DVC.search(text):
+            self._leave(f"{where}: cmd", "it calls dvc itself", "say it with mlo, or keep DVC installed")
+
+    # -- outside stages ------------------------------------------------------------------------------------
+
+    def _top(self, top: TopLevel, stages: list[Carried]) -> list[Carried]:
+        """Metrics and plots that dvc.yaml lists outside its stages are moved into the stages that write them."""
+        for item in top.metrics:
+            stages = self._listed(top, str(item), "metrics", {}, stages)
+        for item in top.plots:
+            for title, settings in (item if isinstance(item, dict) else {str(item): {}}).items():
+                written, named = title, settings if isinstance(settings, dict) else {}
+                y = named.get("y")
+                if isinstance(y, dict) and len(y) == 1:  # y: {file: column}; the key is then a title
+                    written, column = next(iter(y.items()))
+                    named = {**named, "y": column}
+                stages = self._listed(top, str(written), "plots", named, stages)
+        for name, body in top.artifacts.items():
+            path = body.get("path", "") if isinstance(body, dict) else ""
+            self._leave(
+                f"{top.file}: artifact {name} ({path})",
+                "mlo registers models that a run logged",
+                "log it with mlo.log_model(), name it under model: in mlo.yaml, then mlo register",
+            )
+        for item in top.datasets:
+            name = item.get("name", item) if isinstance(item, dict) else item
+            self._leave(f"{top.file}: dataset {name}", "mlo.yaml has no datasets", "mlo data get brings data in")
+        return stages
+
+    def _listed(
+        self, top: TopLevel, written: str, kind: str, settings: dict[str, Any], stages: list[Carried]
+    ) -> list[Carried]:
+        path = posixpath.normpath(posixpath.join(top.folder, written))
+        endings = METRIC_ENDINGS if kind == "metrics" else _DRAWN
+        maker = next((stage for stage in stages if path in stage.outs), None)
+        what = f"{top.file}: {kind} {written}"
+        if maker is None or not path.endswith(endings):
+            reason = "no stage writes it as an output of its own" if maker is None else "mlo reads other kinds of files"
+            self._leave(what, reason, f"list a file that a stage writes under the stage's {kind}")
+            return stages
+        document = {key: list(value) if isinstance(value, list) else value for key, value in maker.document.items()}
+        for key in ("outs", "metrics", "plots"):
+            document[key] = [item for item in document.get(key, []) if item != path and _path_of(item) != path]
+        document[kind].append(self._plot(path, settings, f"stage {maker.name}") if kind == "plots" else path)
+        ordered = {key: document[key] for key in _ORDER if document.get(key)}
+        return [
+            msgspec.structs.replace(stage, document=ordered) if stage.name == maker.name else stage for stage in stages
+        ]
+
+
+_ORDER = ("cmd", "deps", "outs", "metrics", "plots", "pass_env")
+_FOLLOW = ("its content is imported; mlo does not follow where it came from", "mlo data get brings it from there again")
+
+
+def _path_of(item: Any) -> str:
+    return str(item["path"]) if isinstance(item, dict) else str(item)
+
+
+def _origin(dep: DvcDep) -> str:
+    repository = dep.origin.get("repo")
+    if isinstance(repository, dict):
+        revision = repository.get("rev_lock") or repository.get("rev")
+        return f"{repository.get('url')} {dep.written}{f' at {str(revision)[:12]}' if revision else ''}"
+    return dep.written
+
+
+def _read_in(script: Path) -> set[str]:
+    """The variables that a Python script asks the environment for, as far as it spells them out."""
+    try:
+        if script.stat().st_size > _SCRIPT_BYTES:
+            return set()
+        return set(_READ_VARIABLE.findall(script.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return set()
