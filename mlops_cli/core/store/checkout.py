@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverwrite
+from mlops_cli.core.store.building import Outcome, build_folder
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import REFILL, LocalStore
 from mlops_cli.core.store.placing import BESIDE, make_symlink
@@ -249,12 +251,33 @@ class _Restorer:
             changes.removed.append(_text(path))
         self._progress.begin("restoring", len(plan.write), "files")
         try:
-            for path in plan.write:
-                self._write_one(path, plan, absent, changes)
-                self._progress.advance()
+            for path, below in _grouped(plan):
+                if below:
+                    self._build(path, below, plan, changes)
+                else:
+                    self._write_one(path, plan, absent, changes)
+                self._progress.advance(1 + len(below))
         finally:
             self._progress.end()
         return changes
+
+    def _build(self, folder: bytes, below: list[bytes], plan: _Plan, changes: Changes) -> None:
+        """Make a folder that is not there, with what belongs in it."""
+
+        def done(path: bytes, outcome: Outcome) -> None:
+            name = _join(folder, path) if folder else path
+            if outcome != "added":
+                (changes.missing if outcome == "missing" else changes.corrupt).append(_text(name))
+            elif plan.wanted[name].mode != DIR or plan.wanted[name].files == 0:
+                changes.added.append(_text(name))
+
+        start = len(folder) + 1 if folder else 0
+        items = [(path[start:], plan.wanted[path]) for path in below]
+        place = _join(self._target, folder)
+        try:
+            build_folder(self._store, place, items, link=self._link, done=done)
+        except FileExistsError as error:
+            raise _in_the_way(os.fsencode(error.filename or place)) from None
 
     def _write_one(self, path: bytes, plan: _Plan, absent: set[str], changes: Changes) -> None:
         wanted, current = plan.wanted[path], plan.current.get(path)
@@ -273,10 +296,7 @@ class _Restorer:
             changes.corrupt.append(_text(path))
             return
         except FileExistsError:
-            raise WouldOverwrite(
-                f"{os.fsdecode(place)} came into being meanwhile, or this file system takes two names for one",
-                hint="look at it and move it away, then run the same command again",
-            ) from None
+            raise _in_the_way(place) from None
         if path in plan.current:
             changes.updated.append(_text(path))
         elif wanted.mode != DIR or wanted.files == 0:
@@ -288,10 +308,35 @@ class _Restorer:
         elif wanted.mode == LINK:
             make_symlink(self._store, self._store.read(Digest.parse(wanted.digest)), place, new=new)
         else:
+            # Not flushed to the disk, since the cache has the bytes; so the index learns nothing of it, and it is
+            # read at the next look.
             self._store.place(wanted.digest, place, link=self._link, executable=wanted.mode == EXEC, new=new)
-            # Not flushed to the disk, since the cache has the bytes; so the index trusts the file only after
-            # it has been read once more.
-            self._index.note(place, os.stat(place), wanted.digest, trusted=False)
+
+
+def _grouped(plan: _Plan) -> Iterator[tuple[bytes, list[bytes]]]:
+    """What to write, path by path; but a folder that is not there yet together with all that belongs in it."""
+    folder: bytes | None = None
+    below: list[bytes] = []
+    for path in plan.write:
+        if folder is not None and (not folder or path.startswith(folder + b"/")):
+            below.append(path)
+            continue
+        if folder is not None:
+            yield folder, below
+        folder, below = None, []
+        if plan.wanted[path].mode == DIR and path not in plan.current:
+            folder = path
+        else:
+            yield path, []
+    if folder is not None:
+        yield folder, below
+
+
+def _in_the_way(place: bytes) -> WouldOverwrite:
+    return WouldOverwrite(
+        f"{os.fsdecode(place)} came into being meanwhile, or this file system takes two names for one",
+        hint="look at it and move it away, then run the same command again",
+    )
 
 
 def _sweep(target: bytes) -> None:
@@ -302,7 +347,7 @@ def _sweep(target: bytes) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
             for item in found:
                 if item.name.startswith(BESIDE):
-                    os.unlink(item.path)
+                    shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else os.unlink(item.path)
                 elif (item.path == target or folder.startswith(target)) and item.is_dir(follow_symlinks=False):
                     folders.append(item.path)
 
