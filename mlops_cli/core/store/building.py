@@ -37,7 +37,7 @@ def build_folder(
         outcomes: list[tuple[bytes, Outcome]] = []
         try:
             os.mkdir(home)
-            outcomes.extend(_fill(store, home, items, link))
+            outcomes.extend(_fill(store, home, target, items, link))
             _move(home, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
@@ -64,12 +64,16 @@ def _move(home: bytes, target: bytes) -> None:
         os.rename(home, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from None
+            raise _in_the_way(target) from None
         raise
 
 
+def _in_the_way(path: bytes) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(path))
+
+
 def _fill(
-    store: LocalStore, home: bytes, items: Sequence[tuple[bytes, TreeEntry]], link: Sequence[str]
+    store: LocalStore, home: bytes, target: bytes, items: Sequence[tuple[bytes, TreeEntry]], link: Sequence[str]
 ) -> Iterator[tuple[bytes, Outcome]]:
     for number, (path, item) in enumerate(items, 1):
         place = home + b"/" + path
@@ -84,6 +88,8 @@ def _fill(
                 _write(place, store.read(Digest.parse(item.digest)), 0o777 if item.mode == EXEC else 0o666)
             else:
                 store.place(item.digest, place, link=link, executable=item.mode == EXEC, new=True)
+        except FileExistsError:
+            raise _in_the_way(target + b"/" + path) from None
         except ObjectMissing:
             yield path, "missing"
         except ObjectCorrupt:
