@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LAUNCHER = Path(__file__).with_name("launch.py")
 BENCH_DIR = Path(os.environ.get("MLO_BENCH_DIR", Path.home() / ".cache" / "mlo-benchmarks"))
 
 
@@ -45,6 +47,27 @@ def run(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} answered {done.returncode}\n{done.stdout}\n{done.stderr}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command needed: seconds until it ended, and until a `sync` after it did; its peak memory."""
+
+    seconds: float
+    synced: float
+    peak_mib: float
+
+
+def measure(*command: str | Path, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Cost:
+    """Run a command with a closing `sync`, and fail loudly, with what it printed, if it fails."""
+    with tempfile.TemporaryDirectory() as place:
+        answer = Path(place) / "answer"
+        run(sys.executable, "-I", "-S", LAUNCHER, answer, *command, cwd=cwd, environ=environ)
+        return Cost(**json.loads(answer.read_text()))
+
+
+def machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
 @dataclass(frozen=True)
@@ -87,11 +110,6 @@ def show(title: str, ours: Timing, theirs: Timing, budget: str) -> None:
 
 
 def header() -> None:
-    print(f"\n{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}\n")
+    print(f"\n{machine()}\n")
     print("| what | mlo | peer | faster by | budget |")
     print("|---|---|---|---|---|")
-
-
-def peak_mib_of_children() -> float:
-    """Peak resident memory of the largest finished child process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
