@@ -376,7 +376,7 @@ def test_of_threads_racing_for_a_bucket_exactly_one_creates(s3_bucket: S3Bucket)
 def test_a_bucket_that_ignores_conditions_is_found_out(s3_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = open_s3(s3_bucket)
     put = remote._filesystem.pipe_file
-    monkeypatch.setattr(remote._filesystem, "pipe_file", lambda path, data, mode="": put(path, data))
+    monkeypatch.setattr(remote._filesystem, "pipe_file", lambda path, data, **_: put(path, data))
     with pytest.raises(Unsupported, match="ignores"):
         remote.put_if_absent("events/1.json", b"first")
     assert list(remote.list("")) == []

@@ -38,6 +38,7 @@ _NAMES = frozenset(
         "ConnectTimeoutError",
         "ConnectionClosedError",
         "ConnectionLost",
+        "FlexibleChecksumError",
         "IncompleteRead",
         "IncompleteReadError",
         "ReadTimeoutError",

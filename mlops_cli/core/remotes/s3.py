@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
+import secrets
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from time import time as wall_clock
 from typing import Any
 
 from aiobotocore.config import AioConfig
@@ -16,7 +17,7 @@ from s3fs import S3FileSystem
 from mlops_cli.core.errors import RemoteError
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.remote import Fact, Unsupported
-from mlops_cli.core.remotes.retry import Patience, chain, is_transient
+from mlops_cli.core.remotes.retry import Patience, chain
 
 # A part of a large value and how many travel at once: 128 MiB of memory a file. S3 takes 10,000 parts of up to
 # 5 GiB, and 5 GiB in one put; a value up to twice PART_BYTES goes in one put.
@@ -24,7 +25,7 @@ PART_BYTES = 32 << 20
 PARTS_AT_ONCE = 4
 MOST_PARTS = 10_000
 _CONNECTIONS = 64
-_CONFLICT = "ConditionalRequestConflict"
+_MARK = "mlo-once"  # in the metadata of what was created conditionally: which call did it
 _SKEW_S = 900.0  # what S3 puts up with
 _HINTS = {
     "InvalidAccessKeyId": "the server does not know that access key: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
@@ -165,7 +166,7 @@ class S3Remote(FilesystemRemote):
             return None  # the next step says why it cannot be reached
         said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         try:
-            return time.time() - parsedate_to_datetime(said).timestamp()
+            return wall_clock() - parsedate_to_datetime(said).timestamp()
         except (TypeError, ValueError):
             return None
 
@@ -209,22 +210,26 @@ class S3Remote(FilesystemRemote):
 
     def _create_once(self, path: str, data: bytes) -> bool:
         """True if these bytes are the first under that key."""
-        unsure = False
+        # An answer that got lost is asked for again, by aiohttp already: so a key that exists may be this very call's.
+        mark = secrets.token_hex(16)
 
         def attempt() -> bool:
-            nonlocal unsure
             try:
-                self._filesystem.pipe_file(path, data, mode="create")
+                self._filesystem.pipe_file(path, data, mode="create", Metadata={_MARK: mark})
             except FileExistsError:
-                # An earlier try whose answer was lost may have been the one that created it.
-                return unsure and self._read(path) == data
-            except Exception as error:
-                # A conflict with another creation under way wrote nothing, and S3 asks to try again.
-                unsure = unsure or (is_transient(error) and _code_of(error) != _CONFLICT)
-                raise
+                return mark == self._mark_of(path)
             return True
 
         return self._insist(attempt)
+
+    def _mark_of(self, path: str) -> str | None:
+        bucket, _, key = path.partition("/")
+        try:
+            found = self._filesystem.call_s3("head_object", Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            return None
+        value: str | None = found.get("Metadata", {}).get(_MARK)
+        return value
 
     def _said(self, error: Exception) -> str:
         text, code = super()._said(error), _code_of(error)

@@ -23,7 +23,8 @@ from fsspec.asyn import get_loop, sync
 from sshfs import SSHFileSystem
 from sshfs.utils import wrap_exceptions
 
-from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.base.files import user_path
+from mlops_cli.core.errors import ProjectError, RemoteError
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.folder import ABANDONED_S
 from mlops_cli.core.remotes.remote import TEMPORARY, Fact, Unsupported, checked_key
@@ -53,6 +54,9 @@ def open_ssh(name: str, url: str, shown: str, options: dict[str, Any], patience:
     host = str(given.pop("host", None) or parts.hostname)
     # sshfs would accept every host; the default of asyncssh is ~/.ssh/known_hosts and to refuse the others.
     given.setdefault("known_hosts", ())
+    for option in ("known_hosts", "client_keys"):
+        if option in given:
+            given[option] = _expanded(given[option], f"remotes.{name}.options.{option}")
     given.setdefault("connect_timeout", patience.connect_s)
     given.setdefault("login_timeout", patience.connect_s)
     given.setdefault("keepalive_interval", patience.read_s / _KEEPALIVES)
@@ -213,7 +217,9 @@ class SshRemote(FilesystemRemote):
         folder = f"{self._base}/{TEMPORARY}"
         if not await channel.isdir(folder):
             if not await channel.isdir(self._base):
-                raise FileNotFoundError(self._base)
+                raise RemoteError(
+                    f"{self.title}: there is no folder {self._base}", hint=f"create it there: mkdir -p {self._base}"
+                )
             await channel.makedirs(folder, exist_ok=True)
         return f"{folder}/{secrets.token_hex(12)}"
 
@@ -276,6 +282,13 @@ class SshRemote(FilesystemRemote):
 
         result: Result = sync(get_loop(), run)
         return result
+
+
+def _expanded(value: Any, setting: str) -> Any:
+    """Paths that begin with `~`, written out; anything else as it is."""
+    if isinstance(value, str):
+        return str(user_path(value, setting))
+    return [_expanded(item, setting) for item in value] if isinstance(value, list) else value
 
 
 async def _write(channel: Any, path: str, data: bytes) -> None:
