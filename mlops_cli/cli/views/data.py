@@ -265,6 +265,6 @@ def _moved(transfer: Transfer) -> str:
     return f"{plural(transfer.objects, 'object')}, {human_bytes(transfer.bytes)}"
 
 
-def _rest(count: int, output: Output) -> None:
-    if count > _SHOWN:
-        output.line(f"... and {count - _SHOWN:,} more; --json lists all")
+def _rest(hidden: int, output: Output) -> None:
+    if hidden:
+        output.line(f"... and {hidden:,} more; --json lists all")

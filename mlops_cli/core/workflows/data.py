@@ -162,14 +162,13 @@ def verify_cache(workspace: Workspace) -> fscking.FsckReport:
 def _refuse_ignored(workspace: Workspace, name: str, lock: Lock) -> None:
     """Raises ProjectError for what a .mloignore keeps out of data; what is an entry already stays one."""
     path = workspace.root / name
-    rule = (
-        None if name in lock.data else workspace.ignored.rule_for(path, is_dir=path.is_dir() and not path.is_symlink())
-    )
+    is_dir = path.is_dir() and not path.is_symlink()
+    rule = workspace.ignored.rule_for(path, is_dir=is_dir) if name not in lock.data else None
     if rule is not None:
-        above = "" if rule.path == name else f" (with all of {rule.path})"
+        above = "" if rule.path == name else f", as {rule.path} is"
         raise ProjectError(
-            f"{name} is ignored{above}: `{rule.pattern}` in {rule.file}:{rule.line}",
-            hint=f"take the line out, or add a line !{rule.path if rule.path != name else Path(name).name} after it",
+            f"{name} is ignored{above}: {rule.file}:{rule.line} says {rule.pattern}",
+            hint=f"take that line out of {rule.file}, or take it back by a line after it that begins with !",
         )
 
 
