@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from mlops_cli.core.base.digest import Digest, digest_bytes
+from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
@@ -20,13 +17,13 @@ from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverw
 from mlops_cli.core.store.building import Outcome, build_folder
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import REFILL, LocalStore
-from mlops_cli.core.store.placing import BESIDE, make_symlink
+from mlops_cli.core.store.placing import make_symlink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
-from mlops_cli.core.store.snapshot import links_to_object, survey
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, walk_bytes
+from mlops_cli.core.store.snapshot import links_to_object
+from mlops_cli.core.store.standing import SELF, item_of, look, sweep
+from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry, walk_bytes
 
 Items = dict[bytes, TreeEntry]
-_SELF = b""  # the path of the target itself, relative to the target
 _NAMED = 10  # paths an error names before it counts the rest
 
 
@@ -107,12 +104,15 @@ def restore_all(
     link: Sequence[str] = ("reflink", "copy"),
     force: bool = False,
     progress: Progress | None = None,
+    dry: bool = False,
 ) -> list[Changes]:
-    """`restore` for several targets; if one of them is refused, none is touched."""
+    """`restore` for several targets; if one of them is refused, none is touched. `dry` only says what would be done."""
     plans = [_plan(store, index, item, force) for item in wanted]
     for item, plan in zip(wanted, plans, strict=True):
         if plan.refused:
             raise _refused(index, item.target, plan.refused)
+    if dry:
+        return [_foreseen(store, plan) for plan in plans]
     done = []
     for item, plan in zip(wanted, plans, strict=True):
         with machine_errors(f"cannot write {item.target}"):
@@ -137,7 +137,7 @@ def remove(store: LocalStore, index: Index, target: Path, *, force: bool = False
 
     Raises WouldOverwrite, and changes nothing, if some bytes are nowhere else.
     """
-    current = _look(index, target, store.algorithm)
+    current = look(index, target, store.algorithm)
     if current is None:
         return False
     raw = os.fsencode(target)
@@ -164,8 +164,8 @@ class _Plan(msgspec.Struct, frozen=True):
 def _plan(store: LocalStore, index: Index, goal: Wanted, force: bool) -> _Plan:
     entry, target = goal.entry, goal.target
     lost: dict[bytes, MloError] = {}
-    wanted = {_SELF: _item(entry), **dict(walk_bytes(store, entry, lost))}
-    current = _look(index, target, entry.name.algorithm) or {}
+    wanted = {SELF: item_of(entry), **dict(walk_bytes(store, entry, lost))}
+    current = look(index, target, entry.name.algorithm, wanted) or {}
     write = [path for path, item in wanted.items() if path not in current or _differs(item, current[path])]
     # Where a folder stands and a file must come, what is in the folder has to go.
     blocking = tuple(path for path in write if path in current and current[path].mode == DIR)
@@ -183,6 +183,23 @@ def _plan(store: LocalStore, index: Index, goal: Wanted, force: bool) -> _Plan:
     touched = [path for path in (*write, *remove) if path in current]
     refused = [] if force else _unsafe(store, os.fsencode(target), current, touched)
     return _Plan(wanted, current, write, remove, kept, refused, lost)
+
+
+def _foreseen(store: LocalStore, plan: _Plan) -> Changes:
+    """What carrying a plan out would do, if every object that is there is good."""
+    absent = store.missing(plan.wanted[path].digest for path in plan.write if plan.wanted[path].mode != DIR)
+    changes = Changes(removed=_texts(sorted(plan.remove, reverse=True)), kept=_texts(plan.kept))
+    for path, error in plan.lost.items():
+        (changes.missing if isinstance(error, NotFound) else changes.corrupt).append(_text(path) + "/")
+    for path in plan.write:
+        wanted = plan.wanted[path]
+        if wanted.digest in absent:
+            changes.missing.append(_text(path))
+        elif path in plan.current:
+            changes.updated.append(_text(path))
+        elif wanted.mode != DIR or wanted.files == 0:
+            changes.added.append(_text(path))
+    return changes
 
 
 def _differs(wanted: TreeEntry, current: TreeEntry) -> bool:
@@ -213,19 +230,6 @@ def _unsafe(store: LocalStore, target: bytes, current: Items, touched: Sequence[
     return found
 
 
-def _look(index: Index, target: Path, algorithm: str) -> Items | None:
-    """What stands at the target, itself included, by path relative to it; None if nothing does."""
-    raw = os.fsencode(target)
-    try:
-        if stat.S_ISLNK(os.lstat(raw).st_mode) and (not links_to_object(raw) or not os.path.exists(raw)):
-            content = os.readlink(raw)
-            return {_SELF: TreeEntry(_SELF, LINK, str(digest_bytes(content, algorithm)), len(content))}
-        found = survey(index, target, algorithm)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return {_SELF: _item(found.entry), **found.items}
-
-
 class _Restorer:
     """Carries a plan out, one folder's index key at a time."""
 
@@ -245,7 +249,7 @@ class _Restorer:
         if plan.write and parent:
             os.makedirs(parent, exist_ok=True)
         if plan.write and os.stat(parent or b".").st_dev != self._store.device:
-            _sweep(self._target)
+            sweep(self._target)
         for path in sorted(plan.remove, reverse=True):
             _remove_one(_join(self._target, path), plan.current[path])
             changes.removed.append(_text(path))
@@ -339,19 +343,6 @@ def _in_the_way(place: bytes) -> WouldOverwrite:
     )
 
 
-def _sweep(target: bytes) -> None:
-    """Remove temp files that a killed mlo left beside `target` and below it."""
-    folders = [os.path.dirname(target) or b"."]
-    while folders:
-        folder = folders.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
-            for item in found:
-                if item.name.startswith(BESIDE):
-                    shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else os.unlink(item.path)
-                elif (item.path == target or folder.startswith(target)) and item.is_dir(follow_symlinks=False):
-                    folders.append(item.path)
-
-
 def _remove_one(place: bytes, item: TreeEntry) -> None:
     """Unlink a file or link; remove a folder unless something is still in it."""
     try:
@@ -364,11 +355,6 @@ def _remove_one(place: bytes, item: TreeEntry) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or item.mode != DIR:
             raise
-
-
-def _item(entry: Entry) -> TreeEntry:
-    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(_SELF, mode, entry.digest, entry.size, entry.files)
 
 
 def _join(folder: bytes, path: bytes) -> bytes:

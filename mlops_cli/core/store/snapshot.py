@@ -13,7 +13,7 @@ from mlops_cli.core.base.digest import HEX_DIGITS, digest_bytes
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.store.index import Folder, Index, Total, is_racy, mark, size_and_mode
+from mlops_cli.core.store.index import Folder, Ignored, Index, Total, is_racy, mark, size_and_mode
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.placing import BESIDE
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
@@ -88,12 +88,13 @@ def survey(
     store: LocalStore | None = None,
     progress: Progress | None = None,
     fresh: bool = False,
+    ignored: Ignored | None = None,
 ) -> Survey:
     """`observe` with everything that lies below; keeps what it reads in `store` if there is one.
 
-    What `index.ignored` names is passed over.
+    What `ignored` names, or else `index.ignored`, is passed over.
     """
-    surveyor = _Surveyor(index, algorithm, store, progress or Silent(), fresh)
+    surveyor = _Surveyor(index, algorithm, store, progress or Silent(), fresh, ignored or index.ignored)
     raw = os.fsencode(path)
     with machine_errors(f"cannot read {path}"):
         status = os.lstat(raw)
@@ -116,13 +117,22 @@ def links_to_object(path: bytes) -> bool:
 
 
 class _Surveyor:
-    def __init__(self, index: Index, algorithm: str, store: LocalStore | None, progress: Progress, fresh: bool) -> None:
+    def __init__(
+        self,
+        index: Index,
+        algorithm: str,
+        store: LocalStore | None,
+        progress: Progress,
+        fresh: bool,
+        ignored: Ignored | None,
+    ) -> None:
         self._index = index
         self._algorithm = algorithm
         self._prefix = len(algorithm) + 1
         self._store = store
         self._progress = progress
         self._fresh = fresh
+        self._ignored = ignored
         self._folders: dict[bytes, Folder] = {}
 
     def whole_folder(self, path: bytes) -> Survey:
@@ -156,7 +166,7 @@ class _Surveyor:
         rows: dict[bytes, bytes] = {}
         unknown: list[os.DirEntry[bytes]] = []
         inner: list[bytes] = []
-        ignored = self._index.ignored(path) if self._index.ignored is not None else None
+        ignored = self._ignored(path) if self._ignored is not None else None
         with os.scandir(path) as listed:
             for item in listed:
                 name = item.name
