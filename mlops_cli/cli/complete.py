@@ -40,6 +40,11 @@ def remotes(incomplete: str) -> list[str]:
     return _offered(incomplete, lambda workspace: workspace.project.remotes)
 
 
+def sources(incomplete: str) -> list[str]:
+    """The entries that were brought from elsewhere."""
+    return _offered(incomplete, lambda workspace: workspace.read_lock().sources)
+
+
 def model_names(incomplete: str) -> list[str]:
     return _offered(incomplete, lambda workspace: workspace.registry.names())
 

@@ -37,7 +37,7 @@ def lock_of(project: Path) -> Lock:
 
 def assert_nothing_was_left(project: Path) -> None:
     assert not (project / ".mlo/get").exists()
-    assert not list(project.rglob(".mlo-tmp-*"))
+    assert not list(project.rglob(".mlo-*"))
 
 
 def test_a_folder_comes_with_its_provenance(mlo: Mlo, project: Path, other: OtherProject) -> None:
@@ -242,6 +242,21 @@ def test_no_add_downloads_and_changes_no_project(mlo: Mlo, here: Path, other: Ot
     mlo("data", "get", "../other", "data/raw/a", "--no-add", "-o", "raw/a", "--force")
     assert (here / "raw/a").read_bytes() == b"1\n"
     assert_nothing_was_left(here)
+
+
+def test_no_add_in_a_project_leaves_it_as_it_is(mlo: Mlo, project: Path, other: OtherProject) -> None:
+    mlo("data", "get", "../other", "data/raw", "--no-add")
+    assert sorted(path.name for path in project.iterdir()) == [".mlo", "mlo.yaml", "raw"]
+    assert_nothing_was_left(project)
+
+
+def test_a_lock_that_lies_about_a_size_is_refused(mlo: Mlo, project: Path, other: OtherProject) -> None:
+    other.write({"one": b"one"})
+    other.commit("one")
+    text = (other.root / "mlo.lock").read_text()
+    (other.root / "mlo.lock").write_text(text.replace("size: 3", "size: 30"))
+    other.commit()
+    mlo("data", "get", "../other", "one", exit_code=7)
 
 
 def test_a_source_moves_and_goes_with_its_entry(mlo: Mlo, project: Path, other: OtherProject) -> None:

@@ -156,7 +156,10 @@ def get(
 def update(
     ctx: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Only these; all that was brought if left out.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH", autocompletion=complete.sources, help="Only these; all that was brought if left out."
+        ),
     ] = None,
     rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="Follow this from now on.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace your changes.")] = False,

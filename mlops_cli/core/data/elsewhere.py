@@ -144,7 +144,12 @@ class Elsewhere:
         if self.is_entry:
             part = self.part(store)
             self._supply(store, {self._path: part})
-            return part
+            if part.kind == "file" and store.size(part.digest) != part.size:
+                raise IntegrityError(
+                    f"{self._tree.shown} says that {self._path} has {part.size} bytes; its object has another size",
+                    hint="its mlo.lock was altered; mend it there",
+                )
+            return as_item(part).entry
         if b"" in self._blobs:
             return self._copy(store, {b"": self._blobs[b""]})[b""].entry
         items = self._copy(store, self._blobs)

@@ -26,7 +26,9 @@ from mlops_cli.core.data.places import BucketOrigin, PlaceOrigin
 from mlops_cli.core.data.planting import as_item
 from mlops_cli.core.data.projects import ProjectOrigin, inner_path
 from mlops_cli.core.errors import ProjectError, UsageError, WouldOverwrite
+from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.lock import Lock, SourceLock
+from mlops_cli.core.project.paths import ProjectPaths
 from mlops_cli.core.store.checkout import Wanted, restore, restore_all
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
@@ -100,10 +102,7 @@ def download(
     target = _into(folder / out, address, path) if out else folder / _name(address, path)
     if os.path.lexists(target) and not force:
         raise WouldOverwrite(f"{target} exists already", hint="choose another name with -o, or replace it with --force")
-    with machine_errors(f"cannot write {target}"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=".mlo-tmp-", dir=target.parent))
-    try:
+    with _apart(target) as place:
         store = LocalStore(place / "cache", "xxh128")
         origin = open_origin(
             address, path, rev, scratch=place, environ=environ, store=store, progress=progress or Silent()
@@ -112,8 +111,6 @@ def download(
             entry, state = origin.bring(store)
         index = Index(place / "index", root=place)
         restore(store, index, entry, target, force=force).raise_if_incomplete(str(target))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     shown = os.path.relpath(target, folder)
     return Got(shown, address.recorded, entry.digest, entry.size, entry.files, False, path, state.commit)
 
@@ -217,6 +214,21 @@ def scratch_in(private: Path) -> Iterator[Path]:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _apart(target: Path) -> Iterator[Path]:
+    """A folder for what is fetched on the way: the project's where there is one around, else one beside the target."""
+    with machine_errors(f"cannot write {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        root = find_root(target.parent)
+    except ProjectError:
+        with tempfile.TemporaryDirectory(prefix=".mlo-get-", dir=target.parent, ignore_cleanup_errors=True) as place:
+            yield Path(place)
+        return
+    with scratch_in(ProjectPaths(root).private) as scratch:
+        yield scratch
 
 
 def _target(workspace: Workspace, address: Address, path: str | None, folder: Path, out: Path | None) -> str:
