@@ -100,6 +100,81 @@ def test_a_remote_out_of_reach_is_exit_8(mlo: Mlo, project: Path) -> None:
     assert "unmounted" in mlo("data", "pull", exit_code=8).stderr
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "remotes:\n  # one\n  backup: ../b   # second\n\n  # about origin\n  origin: ../far  # mine\n# the end\n",
+            "remotes:\n  # one\n\n  # about origin\n  origin: ../far  # mine\n# the end\n",
+        ),
+        (
+            "remotes:\n  backup:\n    url: ../b\n    # in\n    options:\n      a: 1\n  origin: ../far\nhash: blake3\n",
+            "remotes:\n  origin: ../far\nhash: blake3\n",
+        ),
+        ("remotes:\n  backup: ../b\n\n# about the hash\nhash: blake3\n", "\n# about the hash\nhash: blake3\n"),
+        ("remotes: {backup: ../b, origin: ../far}  # in braces\n", "remotes: {origin: ../far} # in braces\n"),
+        ("remotes: {backup: ../b}\nhash: blake3\n", "hash: blake3\n"),
+        ("remotes:\n    origin: ../far\n    backup: ../b", "remotes:\n    origin: ../far\n"),
+    ],
+)
+def test_rm_takes_out_one_remote_and_leaves_the_rest_as_it_was(
+    mlo: Mlo, project: Path, before: str, after: str
+) -> None:
+    (project.parent / "b").mkdir()
+    (project / "mlo.yaml").write_text(YAML + before)
+    answer = mlo("remote", "rm", "backup", "--json").json
+    assert answer == {"name": "backup", "url": "../b"}
+    text = (project / "mlo.yaml").read_text()
+    assert "".join(text.split()) == "".join((YAML + after).split())
+    if "{" not in before:
+        assert text == YAML + after
+    assert (project.parent / "b").is_dir()
+
+
+def test_rm_refuses_what_is_in_use_or_not_there(mlo: Mlo, project: Path) -> None:
+    text = f"{YAML}registry: origin\nserve: {{log: logs}}\nremotes: {{origin: ../far, logs: ../logs}}\n"
+    (project / "mlo.yaml").write_text(text)
+    assert "registry" in mlo("remote", "rm", "origin", exit_code=5).stderr
+    assert "serve.log" in mlo("remote", "rm", "logs", exit_code=5).stderr
+    mlo("remote", "rm", "nothing", exit_code=6)
+    assert (project / "mlo.yaml").read_text() == text
+
+
+def test_adding_what_lies_elsewhere_contacts_nobody(mlo: Mlo, project: Path) -> None:
+    for name, url in (("lab", "sftp://ada@host.invalid/srv/data"), ("web", "https://host.invalid/data")):
+        mlo("remote", "add", name, url)
+    assert [row["url"] for row in mlo("remote", "list", "--json").json["remotes"]] == [
+        "sftp://ada@host.invalid/srv/data",
+        "https://host.invalid/data",
+    ]
+
+
+def test_check_is_one_document_with_facts_and_the_problem(mlo: Mlo, project: Path) -> None:
+    mlo("remote", "add", "origin", "../far")
+    found = mlo("remote", "check", "--json").json
+    assert found["problem"] is None
+    assert {fact["name"]: fact["value"] for fact in found["facts"]}["path"] == str(project.parent / "far")
+    shutil.rmtree(project.parent / "far/tmp")
+    (project.parent / "far/tmp").write_bytes(b"a file where the folder should be")
+    found = mlo("remote", "check", "--json", exit_code=8).json
+    assert found["problem"] == "mlo cannot write"
+    text = mlo("remote", "check", exit_code=8).stdout
+    assert "mlo cannot write: remote origin (../far): " in text
+    assert "hint: " in text
+
+
+def test_a_shared_remote_without_blake3_is_refused_wherever_data_would_come_from_it(mlo: Mlo, trained: Path) -> None:
+    """A model that this machine lacks would be fetched from there."""
+    (trained.parent / "far").mkdir()
+    with (trained / "mlo.yaml").open("a") as file:
+        file.write("remotes: {origin: {url: ../far, trust: shared}}\n")
+    shutil.rmtree(trained / ".mlo/cache/objects")
+    shutil.rmtree(trained / ".mlo/cache/packs", ignore_errors=True)
+    shutil.rmtree(trained / ".mlo/models", ignore_errors=True)
+    for line in (["remote", "check"], ["push"], ["pull"], ["promote", "tiny@1", "staging"]):
+        assert "blake3" in mlo(*line, exit_code=5).stderr
+
+
 def test_a_shared_remote_wants_a_hash_that_stops_attackers(mlo: Mlo, project: Path) -> None:
     remotes = "remotes: {origin: {url: ../far, trust: shared}}\n"
     (project.parent / "far").mkdir()

@@ -11,7 +11,6 @@ if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.data.compare import FileState
     from mlops_cli.core.data.differ import Difference, Total
     from mlops_cli.core.data.linking import Linked
-    from mlops_cli.core.remotes.check import RemoteCheck
     from mlops_cli.core.store.checkout import Changes
     from mlops_cli.core.store.exchange import Transfer
     from mlops_cli.core.store.fsck import FsckReport
@@ -19,7 +18,6 @@ if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.workflows.data_checkout import CheckoutResult
     from mlops_cli.core.workflows.data_links import UnprotectResult
     from mlops_cli.core.workflows.data_status import DataDiff, DataStatus
-    from mlops_cli.core.workflows.remote import RemoteList, RemoteRow
     from mlops_cli.core.workflows.transfer import Brought, Sent
 
 Row = TypeVar("Row", "FileState", "Difference")
@@ -171,14 +169,27 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
         output.line("nothing to check out")
     for item in result.restored:
         output.line(f"{item.path}: {_changed(item.changes)}")
+        if result.dry:
+            _show_foreseen(item.changes, output)
         for path in item.changes.kept[:_SHOWN]:
             output.line(f"  kept {path}, which is yours", style="dim")
     _show_links(result.links, output)
-    if result.revision and result.restored:
+    if result.dry and result.restored:
+        output.line("a dry run: nothing was changed", style="dim")
+    elif result.revision and result.restored:
         output.line(
             f"mlo.lock is as it was: mlo data checkout goes back, git checkout {result.revision} -- mlo.lock stays",
             style="dim",
         )
+
+
+def _show_foreseen(changes: Changes, output: Output) -> None:
+    """Every path that a checkout would touch."""
+    words = {"add": changes.added, "update": changes.updated, "remove": changes.removed}
+    rows = [(word, path) for word, paths in words.items() for path in paths]
+    for word, path in rows[:_SHOWN]:
+        output.line(f"  would {word} {path}")
+    _rest(len(rows[_SHOWN:]), output)
 
 
 def show_sent(result: Sent, output: Output) -> None:
@@ -223,28 +234,6 @@ def show_fsck(result: FsckReport, output: Output) -> None:
             "mlo pull brings good copies from a remote; mlo data add and mlo run keep what stands here",
             style="dim",
         )
-
-
-def show_remote(result: RemoteRow, output: Output) -> None:
-    default = ", used by default" if result.default else ""
-    output.line(f"remote {result.name} is {result.url}{default}; try it with: mlo remote check {result.name}")
-
-
-def show_remotes(result: RemoteList, output: Output) -> None:
-    if not result.remotes:
-        output.line("no remotes yet; name one with: mlo remote add origin FOLDER_OR_URL")
-        return
-    rows = [(row.name, row.url, row.trust, "*" if row.default else "") for row in result.remotes]
-    output.table(["name", "url", "trust", "default"], rows)
-
-
-def show_check(result: RemoteCheck, output: Output) -> None:
-    output.line(f"{result.name} ({result.url})")
-    words = {True: "ok", False: "failed", None: "no"}
-    for step in result.steps:
-        word = "not tried" if step.detail == "not tried" else words[step.ok]
-        detail = f"  {step.detail}" if step.detail and step.detail != "not tried" else ""
-        output.line(f"  {step.name:16}  {word}{detail}", style="red" if step.ok is False else None)
 
 
 def _changed(changes: Changes) -> str:

@@ -17,6 +17,7 @@ from mlops_cli.core.registry.records import Version
 from mlops_cli.core.store.protocol import ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
 from mlops_cli.core.store.tree import closure, decode, is_tree, totals, walk
+from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -110,9 +111,10 @@ def _registered(workspace: Workspace, run: str, entry: Entry) -> Version | None:
 
 def places(workspace: Workspace) -> list[Remote]:
     """The remotes that may hold an object: the registry's first, then origin, then the others by name."""
-    found = [workspace.registry_remote] if workspace.registry_remote is not None else []
-    names = sorted(workspace.project.remotes, key=lambda name: (name != "origin", name))
-    return found + [workspace.remote(name) for name in names if name != workspace.project.registry]
+    registry = workspace.project.registry
+    names = sorted(workspace.project.remotes, key=lambda name: (name != registry, name != "origin", name))
+    elsewhere = workspace.registry_remote if registry not in names else None
+    return [*([elsewhere] if elsewhere is not None else []), *(opened(workspace, name) for name in names)]
 
 
 def bring(workspace: Workspace, entry: Entry, *, what: str) -> None:
