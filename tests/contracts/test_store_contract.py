@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from mlops_cli.core.base.digest import Digest, digest_bytes
+from mlops_cli.core.store.batch import FEWEST
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing, ObjectStore
 
@@ -142,20 +143,42 @@ class StoreMachine(RuleBasedStateMachine):
             assert all(self.store.read(digest) == data for digest, data in zip(found, several, strict=True))
         return found[-1]
 
+    @rule(target=digests, seed=st.binary(min_size=1, max_size=2))
+    def put_pack(self, seed: bytes) -> Digest:
+        several = [seed + bytes([number]) for number in range(FEWEST)]
+        with self.store.batch():
+            found = [self.kept(data, self.store.put_bytes(data)) for data in several]
+        return found[0]
+
+    def is_packed(self, digest: Digest) -> bool:
+        return self.store.packs.find(str(digest)) is not None
+
     @rule(digest=digests, data=st.binary(max_size=9))
     def damage(self, digest: Digest, data: bytes) -> None:
-        if digest in self.good and data != self.good[digest]:
-            damage(self.store.file_of(digest), data)
-            self.bad.add(digest)
+        """Wherever it lies."""
+        if digest not in self.good or data == self.good[digest] or not self.good[digest]:
+            return
+        for place in self.store.packs.places(str(digest)):
+            path = Path(self.store.packs.path(place.pack.name))
+            path.chmod(0o644)
+            with path.open("r+b") as file:
+                file.seek(place.offset)
+                file.write(bytes(byte ^ 255 for byte in self.good[digest]))
+        loose = Path(self.store.loose.path(str(digest)))
+        if loose.exists():
+            damage(loose, data)
+        self.bad.add(digest)
 
     @rule(digest=digests)
     def delete(self, digest: Digest) -> None:
-        if self.good.pop(digest, None) is not None:
-            self.store.file_of(digest).unlink()
+        if not self.is_packed(digest) and self.good.pop(digest, None) is not None:
+            Path(self.store.loose.path(str(digest))).unlink()
             self.bad.discard(digest)
 
     @rule(digest=consumes(digests))
     def quarantine(self, digest: Digest) -> None:
+        if self.is_packed(digest):
+            return
         moved = self.store.quarantine(digest)
         assert (moved is not None) == (digest in self.good)
         self.good.pop(digest, None)

@@ -7,39 +7,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from far_remote import Watched, cut_short, lay_out_old, objects_on, packs_on, spoil
 
 from mlops_cli.core.base.digest import Digest, digest_bytes
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import ProjectError, RemoteError
-from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.open import open_url
+from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.exchange import object_key
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ObjectCorrupt
 from mlops_cli.core.store.snapshot import record
-from mlops_cli.core.store.transfer import (
-    LARGE_BYTES,
-    pull_digests,
-    pull_objects,
-    push_digests,
-    push_objects,
-)
+from mlops_cli.core.store.stable import SMALL_BYTES
+from mlops_cli.core.store.transfer import absent_on, pull_digests, pull_objects, push_digests, push_objects
 from mlops_cli.core.store.tree import closure, walk
 
 
-def folder(root: Path) -> FilesystemRemote:
+def folder(root: Path) -> Remote:
     (root / "far").mkdir()
     return open_url("far", root=root, name="origin")
 
 
-def memory(root: Path) -> FilesystemRemote:
+def memory(root: Path) -> Remote:
     return open_url(f"memory://{secrets.token_hex(6)}", root=root, name="origin")
 
 
 @pytest.fixture(params=[folder, memory], ids=["folder", "memory"])
-def remote(request: pytest.FixtureRequest, tmp_path: Path) -> FilesystemRemote:
-    make: Callable[[Path], FilesystemRemote] = request.param
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
+    make: Callable[[Path], Remote] = request.param
     return make(tmp_path)
 
 
@@ -53,214 +49,322 @@ def there(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "there/cache", "xxh128")
 
 
-FILES = {"a": b"1", "empty": b"", "sub/b": b"22", "sub/deep/c": b"333", "sub/deep/twin": b"1"}
+FILES = {
+    "a": b"1",
+    "empty": b"",
+    "sub/b": b"22",
+    "sub/deep/c": b"333",
+    "sub/deep/twin": b"1",
+    "big": b"B" * (SMALL_BYTES + 1),
+    "sub/huge": b"H" * (9 << 20),
+}
+
+
+def add(store: LocalStore, root: Path, files: dict[str, bytes], name: str = "data") -> Entry:
+    for file, data in files.items():
+        path = root / name / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return record(store, Index(root / f"index-{name}"), root / name)
 
 
 @pytest.fixture
 def entry(here: LocalStore, tmp_path: Path) -> Entry:
-    for name, data in FILES.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    (tmp_path / "data").mkdir()
     (tmp_path / "data/link").symlink_to("a")
-    return record(here, Index(tmp_path / "index"), tmp_path / "data")
+    return add(here, tmp_path, FILES)
 
 
 def complete(store: LocalStore, entry: Entry) -> bool:
     return all(store.verify(digest) >= 0 for digest in closure(store, entry))
 
 
-def key_of(data: bytes) -> str:
-    return object_key(str(digest_bytes(data, "xxh128")))
+def digest_of(data: bytes) -> str:
+    return str(digest_bytes(data, "xxh128"))
+
+
+def has(remote: Remote, digest: str) -> bool:
+    return digest in objects_on(remote)
 
 
 def test_what_is_pushed_can_be_pulled_elsewhere(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry
 ) -> None:
     sent = push_objects(here, remote, {"data": entry})
-    assert (sent.objects, sent.present, sent.missing, sent.corrupt) == (8, 0, [], [])
+    assert (sent.objects, sent.present, sent.missing, sent.corrupt) == (10, 0, [], [])
     came = pull_objects(there, remote, {"data": entry})
     assert (came.objects, came.bytes, came.present) == (sent.objects, sent.bytes, 0)
     assert complete(there, entry)
+    assert [*there.cache.glob("tmp/*"), *here.cache.glob("tmp/*")] == []
 
 
-def test_the_second_time_nothing_moves(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
-) -> None:
+def test_the_second_time_nothing_moves(remote: Remote, here: LocalStore, there: LocalStore, entry: Entry) -> None:
     push_objects(here, remote, [entry])
-    assert push_objects(here, remote, [entry]).objects == 0
+    again = push_objects(here, remote, [entry])
+    assert (again.objects, again.bytes, again.present) == (0, 0, 10)
     pull_objects(there, remote, [entry])
     again = pull_objects(there, remote, [entry])
-    assert (again.objects, again.missing) == (0, [])
+    assert (again.objects, again.present, again.missing) == (0, 10, [])
 
 
-def test_large_objects_go_by_file(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, tmp_path: Path
+def test_what_was_added_since_goes_alone(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path
 ) -> None:
-    (tmp_path / "big").write_bytes(b"x" * (LARGE_BYTES + 1))
-    big = record(here, Index(tmp_path / "index"), tmp_path / "big")
-    assert push_objects(here, remote, {"big": big}).bytes == LARGE_BYTES + 1
-    assert pull_objects(there, remote, {"big": big}).objects == 1
-    assert complete(there, big)
-
-
-def test_many_objects_are_found_by_listing(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "data").mkdir()
-    for number in range(50):
-        (tmp_path / f"data/{number}").write_bytes(b"%d" % number)
-    entry = record(here, Index(tmp_path / "index"), tmp_path / "data")
     push_objects(here, remote, {"data": entry})
-    listed: list[str] = []
-    sizes = remote.sizes
-    monkeypatch.setattr(remote, "sizes", lambda prefix: listed.append(prefix) or sizes(prefix))  # type: ignore[func-returns-value]
-    assert push_objects(here, remote, {"data": entry}).present == 51
-    assert listed == ["objects/xxh128/"]
     pull_objects(there, remote, {"data": entry})
-    assert complete(there, entry)
+    newer = add(here, tmp_path, {"sub/new": b"new", "sub/deep/newer": b"newer"})
+    for moved in (push_objects(here, remote, {"data": newer}), pull_objects(there, remote, {"data": newer})):
+        assert (moved.objects, moved.present) == (5, 8)
+    assert complete(there, newer)
+    assert len(packs_on(remote)) == 2
 
 
-def test_what_others_left_on_the_remote_is_no_object(
-    remote: FilesystemRemote, here: LocalStore, tmp_path: Path
-) -> None:
-    for number in range(40):
-        (tmp_path / "many").mkdir(exist_ok=True)
-        (tmp_path / "many" / str(number)).write_text(str(number))
-    for key in ("objects/.DS_Store", "objects/xxh128/.DS_Store", "objects/xxh128/ab/x/y", "junk"):
+def test_a_handful_goes_without_a_pack(remote: Remote, here: LocalStore, there: LocalStore) -> None:
+    digests = [str(here.put_bytes(data)) for data in (b"manifest", b"profile")]
+    assert push_digests(here, remote, digests).objects == 2
+    assert packs_on(remote) == {}
+    assert pull_digests(there, remote, digests).objects == 2
+    assert there.read(Digest.parse(digests[0])) == b"manifest"
+
+
+def test_a_pack_holds_what_was_asked_for_and_nothing_else(remote: Remote, here: LocalStore, tmp_path: Path) -> None:
+    """Although both lie in one pack of the cache."""
+    with here.batch():
+        mine = add(here, tmp_path, {str(n): b"mine%d" % n for n in range(40)}, "mine")
+        add(here, tmp_path, {str(n): b"other%d" % n for n in range(40)}, "other")
+    assert len(here.packs.indexes) == 1
+    push_objects(here, remote, {"mine": mine})
+    assert objects_on(remote).keys() == {str(digest) for digest in closure(here, mine)}
+
+
+def test_what_others_left_on_the_remote_is_no_object(remote: Remote, here: LocalStore, tmp_path: Path) -> None:
+    for key in ("objects/.DS_Store", "objects/xxh128/.DS_Store", "objects/xxh128/ab/x/y", "junk", "packs/README"):
         remote.put(key, b"")
-    entry = record(here, Index(tmp_path / "index"), tmp_path / "many")
+    remote.put(f"packs/{'0' * 32}.pack", b"never announced")
+    entry = add(here, tmp_path, {str(number): b"%d" % number for number in range(40)})
     assert push_objects(here, remote, [entry]).objects == 41
 
 
 def test_a_flipped_object_on_the_remote_is_never_kept(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry
 ) -> None:
     push_objects(here, remote, {"data": entry})
-    remote.put(key_of(b"22"), b"2?")
+    key = spoil(remote, digest_of(b"22"))
     came = pull_objects(there, remote, {"data": entry})
-    assert came.corrupt == ["data/sub/b"]
-    assert came.missing == []
+    assert (came.corrupt, came.missing, came.damaged_keys) == (["data/sub/b"], [], [key])
     assert not there.has(digest_bytes(b"22", "xxh128"))
     assert there.read(digest_bytes(b"333", "xxh128")) == b"333"
     assert [*there.cache.glob("tmp/*")] == []
 
 
-def test_a_large_object_cut_short_is_never_kept(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, tmp_path: Path
+def test_a_good_one_elsewhere_takes_the_place_of_a_damaged_one(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path
 ) -> None:
-    (tmp_path / "big").write_bytes(b"x" * (LARGE_BYTES + 1))
-    big = record(here, Index(tmp_path / "index"), tmp_path / "big")
-    push_objects(here, remote, {"big": big})
-    remote.put(object_key(big.digest), b"x" * LARGE_BYTES)
-    assert pull_objects(there, remote, {"big": big}).corrupt == ["big"]
-    assert not there.has(big.name)
-    assert [*(there.cache / "tmp").iterdir()] == []
-    assert push_objects(here, remote, {"big": big}).objects == 1
-    assert pull_objects(there, remote, {"big": big}).corrupt == []
+    other = LocalStore(tmp_path / "other/cache", "xxh128")
+    again = add(other, tmp_path, {"x": b"22", "y": b"yy", "z": b"zz"}, "again")
+    push_objects(here, remote, {"data": entry})
+    for key in [key for key in remote.list("packs/") if key.endswith(".idx")]:
+        hidden = remote.get(key)
+        remote.delete(key)
+        push_objects(other, remote, {"again": again})  # does not see what is there
+        remote.put(key, hidden)
+    assert len(packs_on(remote)) == 2
+    spoil(remote, digest_of(b"22"))
+    came = pull_objects(there, remote, {"data": entry, "again": again})
+    assert (came.corrupt, came.missing) == ([], [])
+    assert complete(there, entry)
+    assert complete(there, again)
 
 
-def test_a_truncated_object_on_the_remote_is_sent_again(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
+@pytest.mark.parametrize("data", [FILES["big"], FILES["sub/huge"]], ids=["big", "huge"])
+def test_a_large_object_cut_short_is_never_kept_and_sent_again(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, data: bytes
 ) -> None:
     push_objects(here, remote, {"data": entry})
-    remote.put(key_of(b"333"), b"3")
+    cut_short(remote, object_key(digest_of(data)))
+    came = pull_objects(there, remote, {"data": entry})
+    assert len(came.corrupt) == 1
+    assert came.damaged_keys == [object_key(digest_of(data))]
+    assert not there.has(digest_bytes(data, "xxh128"))
+    assert [*(there.cache / "tmp").iterdir()] == []
     assert push_objects(here, remote, {"data": entry}).objects == 1
     assert pull_objects(there, remote, {"data": entry}).corrupt == []
+    assert complete(there, entry)
 
 
-def test_a_missing_part_is_named_and_the_rest_comes(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
+def test_a_pack_cut_short_is_read_as_far_as_it_goes_and_sent_again(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry
 ) -> None:
     push_objects(here, remote, {"data": entry})
-    remote.delete(key_of(b"1"))
-    sub = dict(walk(here, entry))["sub/deep"]
-    remote.delete(object_key(sub.digest))
-    came = pull_objects(there, remote, {"data": entry})
-    assert sorted(came.missing) == ["data/a", "data/sub/deep"]
-    assert there.has(digest_bytes(b"22", "xxh128"))
-    remote.put(object_key(sub.digest), here.read(Digest.parse(sub.digest)))
-    remote.put(key_of(b"1"), b"1")
+    [name] = packs_on(remote)
+    index = packs_on(remote)[name]
+    last = max(zip(index.offsets, index.lengths, strict=True))
+    cut_short(remote, f"packs/{name}.pack", len(remote.get(f"packs/{name}.pack")) - last[0] - 1)
+    came = pull_objects(there, remote, [*(item.entry for _, item in walk(here, entry) if not item.is_dir), entry])
+    assert came.missing + came.corrupt == [entry.digest]  # the highest tree is the last object
+    assert push_objects(here, remote, {"data": entry}).objects == 8
     assert pull_objects(there, remote, {"data": entry}).missing == []
     assert complete(there, entry)
 
 
-def test_an_object_missing_here_keeps_the_trees_from_going(
-    remote: FilesystemRemote, here: LocalStore, entry: Entry
-) -> None:
-    """What names content must never stand on a remote without it."""
-    here.file_of(digest_bytes(b"22", "xxh128")).unlink()
-    sent = push_objects(here, remote, {"data": entry})
-    assert sent.missing == ["data/sub/b"]
-    assert not remote.exists(object_key(entry.digest))
-    assert remote.exists(key_of(b"333"))
-
-
-def test_an_object_damaged_here_is_never_sent(remote: FilesystemRemote, here: LocalStore, entry: Entry) -> None:
-    path = here.file_of(digest_bytes(b"22", "xxh128"))
-    path.chmod(0o644)
-    path.write_bytes(b"2?")
-    sent = push_objects(here, remote, {"data": entry})
-    assert sent.corrupt == ["data/sub/b"]
-    assert not remote.exists(key_of(b"22"))
-    assert not remote.exists(object_key(entry.digest))
-
-
-def test_a_clone_that_never_pulled_can_push(
-    remote: FilesystemRemote, here: LocalStore, there: LocalStore, entry: Entry
+def test_an_index_that_is_damaged_is_named_and_pushed_anew(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path
 ) -> None:
     push_objects(here, remote, {"data": entry})
+    [name] = packs_on(remote)
+    data = remote.get(f"packs/{name}.idx")
+    remote.put(f"packs/{name}.idx", data[:-1] + bytes([data[-1] ^ 1]))
+    again = push_objects(here, remote, {"data": entry}, facts=tmp_path / "facts")
+    assert (again.objects, again.damaged_keys) == (8, [f"packs/{name}.idx"])
+    assert pull_objects(there, remote, {"data": entry}).missing == []
+    assert complete(there, entry)
+
+
+def test_a_missing_part_is_named_and_the_rest_comes(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry
+) -> None:
+    objects = {str(digest): here.read(digest) for digest in closure(here, entry)}
+    lay_out_old(remote, objects)
+    remote.delete(object_key(digest_of(b"1")))
+    deep = dict(walk(here, entry))["sub/deep"].digest
+    remote.delete(object_key(deep))
+    came = pull_objects(there, remote, {"data": entry})
+    assert sorted(came.missing) == ["data/a", "data/sub/deep"]
+    assert there.has(digest_bytes(b"22", "xxh128"))
+    remote.put(object_key(deep), objects[deep])
+    remote.put(object_key(digest_of(b"1")), b"1")
+    assert pull_objects(there, remote, {"data": entry}).missing == []
+    assert complete(there, entry)
+
+
+def test_an_object_missing_here_keeps_the_trees_above_it_from_going(
+    remote: Remote, here: LocalStore, entry: Entry
+) -> None:
+    """What names content must never stand on a remote without it."""
+    here.loose.path(digest_of(b"22"))
+    Path(here.loose.path(digest_of(b"22"))).unlink()
+    assert push_objects(here, remote, {"data": entry}, dry_run=True).missing == ["data/sub/b"]
+    sent = push_objects(here, remote, {"data": entry})
+    assert sent.missing == ["data/sub/b"]
+    assert not has(remote, entry.digest)
+    assert not has(remote, dict(walk(here, entry))["sub"].digest)
+    assert has(remote, dict(walk(here, entry))["sub/deep"].digest)
+    assert has(remote, digest_of(b"333"))
+
+
+@pytest.mark.parametrize("data", [b"22", FILES["big"]], ids=["small", "big"])
+def test_an_object_damaged_here_is_never_sent(remote: Remote, here: LocalStore, entry: Entry, data: bytes) -> None:
+    path = Path(here.loose.path(digest_of(data)))
+    path.chmod(0o644)
+    path.write_bytes(b"?" * len(data))
+    sent = push_objects(here, remote, {"data": entry})
+    assert len(sent.corrupt) == 1
+    assert not has(remote, digest_of(data))
+    assert not has(remote, entry.digest)
+
+
+def test_a_folder_whose_tree_is_damaged_here_is_named(remote: Remote, here: LocalStore, entry: Entry) -> None:
+    path = Path(here.loose.path(dict(walk(here, entry))["sub"].digest))
+    path.chmod(0o644)
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    sent = push_objects(here, remote, {"data": entry})
+    assert sent.corrupt == ["data/sub"]
+    assert not has(remote, entry.digest)
+    assert has(remote, digest_of(b"1"))
+
+
+def test_a_clone_that_never_pulled_can_push(remote: Remote, here: LocalStore, there: LocalStore, entry: Entry) -> None:
+    push_objects(here, remote, {"data": entry})
     assert push_objects(there, remote, {"data": entry}).missing == []
-    absent = Entry(str(digest_bytes(b"nowhere", "xxh128")), "dir", 1, 1)
-    assert push_objects(there, remote, {"data": entry, "gone": absent}).missing == ["gone"]
+    nowhere = Entry(digest_of(b"nowhere"), "dir", 1, 1)
+    assert push_objects(there, remote, {"data": entry, "gone": nowhere}).missing == ["gone"]
 
 
-class Failing:
-    """A remote that breaks after some calls of `put`, or of `get`."""
-
-    def __init__(self, remote: FilesystemRemote, after: int) -> None:
-        self._remote = remote
-        self._left = after
-
-    def __getattr__(self, name: str) -> object:
-        if name in ("put", "get", "put_file", "get_file"):
-            self._left -= 1
-            if self._left < 0:
-                raise RemoteError("the line went dead", hint="try again")
-        return getattr(self._remote, name)
-
-
-@pytest.mark.parametrize("after", range(1, 10))
+@pytest.mark.parametrize("after", range(1, 12))
 def test_an_interrupted_transfer_goes_on_where_it_was(
     here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path, after: int
 ) -> None:
     remote = memory(tmp_path)
+    left = after
+
+    def breaking(name: str, key: str) -> None:
+        nonlocal left
+        left -= name in ("put", "put_file", "get", "get_file", "get_range")
+        if left < 0:
+            raise RemoteError("the line went dead", hint="try again")
+
     try:
-        push_objects(here, Failing(remote, after), {"data": entry})  # type: ignore[arg-type]
+        push_objects(here, Watched(remote, breaking), {"data": entry})  # type: ignore[arg-type]
     except RemoteError:
-        for path, found in walk(here, entry):  # whatever tree got there has its content there
-            if found.is_dir and remote.exists(object_key(found.digest)):
-                assert all(remote.exists(object_key(str(d))) for d in closure(here, found.entry)), path
+        assert [*here.cache.glob("tmp/*")] == []
+        found = objects_on(remote)
+        for path, below in walk(here, entry):  # whatever tree got there has its content there
+            if below.digest in found and below.is_dir:
+                assert all(str(digest) in found for digest in closure(here, below.entry)), path
     assert push_objects(here, remote, {"data": entry}).missing == []
+    left = after
     try:
-        pull_objects(there, Failing(remote, after), {"data": entry})  # type: ignore[arg-type]
+        pull_objects(there, Watched(remote, breaking), {"data": entry})  # type: ignore[arg-type]
     except RemoteError:
         assert [*there.cache.glob("tmp/*")] == []
     pull_objects(there, remote, {"data": entry})
     assert complete(there, entry)
 
 
-def test_single_objects_go_and_come(remote: FilesystemRemote, here: LocalStore, there: LocalStore) -> None:
-    digests = [str(here.put_bytes(data)) for data in (b"manifest", b"profile")]
-    assert push_digests(here, remote, digests).objects == 2
-    assert pull_digests(there, remote, digests).objects == 2
-    assert there.read(Digest.parse(digests[0])) == b"manifest"
+def test_a_dry_run_says_what_would_move_and_moves_nothing(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry
+) -> None:
+    would = push_objects(here, remote, {"data": entry}, dry_run=True)
+    assert list(remote.list()) == []
+    sent = push_objects(here, remote, {"data": entry})
+    assert (would.objects, would.bytes) == (sent.objects, sent.bytes)
+    would = pull_objects(there, remote, {"data": entry}, dry_run=True)
+    assert (would.objects, would.bytes) == (1 + entry.files, entry.size)
+    assert list(there) == []
+    gone = Entry(digest_of(b"nowhere"), "file", 1)
+    assert pull_objects(there, remote, {"gone": gone}, dry_run=True).missing == ["gone"]
+    pull_objects(there, remote, {"data": entry})
+    assert pull_objects(there, remote, {"data": entry}, dry_run=True).objects == 0
 
 
-def test_a_remote_of_a_newer_mlo_is_refused(remote: FilesystemRemote, here: LocalStore, entry: Entry) -> None:
-    push_objects(here, remote, {})
+def test_what_a_remote_lacks_is_told_by_entry(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path
+) -> None:
+    other = add(here, tmp_path, {"x": b"22", "y": b"yyy"}, "other")
+    single = add(here, tmp_path, {"z": b"single"}, "one")
+    entries = {"data": entry, "other": other, "one": single}
+    assert [(row.path, row.files, row.size) for row in absent_on(here, remote, entries)] == [
+        ("data", entry.files, entry.size),
+        ("other", 2, 5),
+        ("one", 1, 6),
+    ]
+    push_objects(here, remote, {"data": entry, "one": single})
+    assert [(row.path, row.files, row.size) for row in absent_on(here, remote, entries)] == [("other", 1, 3)]
+    # Elsewhere nothing is known of the folders but whether their trees are there.
+    assert [(row.path, row.files, row.size) for row in absent_on(there, remote, entries)] == [("other", 2, 5)]
+    push_objects(here, remote, entries)
+    assert absent_on(here, remote, entries) == []
+
+
+def test_a_remote_of_version_1_is_read_and_goes_on_as_version_2(
+    remote: Remote, here: LocalStore, there: LocalStore, entry: Entry, tmp_path: Path
+) -> None:
+    lay_out_old(remote, {str(digest): here.read(digest) for digest in closure(here, entry)})
+    assert push_objects(here, remote, {"data": entry}).objects == 0
+    assert pull_objects(there, remote, {"data": entry}).objects == 10
+    assert complete(there, entry)
     assert remote.get("VERSION") == b"1\n"
-    remote.put("VERSION", b"2\n")
+    newer = add(here, tmp_path, {"sub/deep/newer": b"newer"})
+    assert push_objects(here, remote, {"data": newer}).objects == 4
+    assert remote.get("VERSION") == b"2\n"
+    assert pull_objects(there, remote, {"data": newer}).objects == 4
+    assert complete(there, newer)
+
+
+def test_a_remote_of_a_newer_mlo_is_refused(remote: Remote, here: LocalStore, entry: Entry) -> None:
+    push_objects(here, remote, {})
+    assert remote.get("VERSION") == b"2\n"
+    remote.put("VERSION", b"3\n")
     for move in (push_objects, pull_objects):
         with pytest.raises(ProjectError, match="format"):
             move(here, remote, {"data": entry})
