@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlops_cli.cli.commands.data_elsewhere import app as elsewhere
+from mlops_cli.cli.commands.data_upkeep import app as upkeep
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.core.errors import Exit
@@ -226,6 +227,7 @@ def checkout(
     force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
     rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision.")] = None,
     link: Link = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")] = False,
     no_wait: NoWait = False,
 ) -> None:
     """Bring data in the work tree to what mlo.lock says.
@@ -244,9 +246,10 @@ def checkout(
 
     here = open_context(ctx)
     places, way = [here.folder / path for path in paths or ()], parse_way(link)
-    found = checkout_paths(here.workspace, places, force=force, revision=rev, link=way, wait=not no_wait)
+    found = checkout_paths(here.workspace, places, force=force, revision=rev, link=way, dry=dry_run, wait=not no_wait)
     here.output.show(found, show_checkout)
     found.raise_if_incomplete(refill=here.workspace.store.refill)
 
 
 app.add_typer(elsewhere)  # without a name: its commands are commands of this group
+app.add_typer(upkeep)

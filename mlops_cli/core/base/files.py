@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from mlops_cli.core.base.durable import fsync_folder
 from mlops_cli.core.errors import IntegrityError, Locked, MachineError, ProjectError
 
+_COMMAND_CHARACTERS, _NOTE_BYTES = 120, 2048  # escaped, a character takes up to twelve bytes
 _HINTS = {
     errno.ENOSPC: "free some space and run the same command again; nothing was changed",
     errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
@@ -95,6 +97,14 @@ def safe_join(root: Path, name: str) -> Path:
     return path
 
 
+def _share(handle: int, folder: Path) -> None:
+    """Let the group lock, too, what lies in a folder that the group may write."""
+    status = os.fstat(handle)
+    if os.stat(folder).st_mode & stat.S_IWGRP and not status.st_mode & stat.S_IWGRP:
+        with contextlib.suppress(PermissionError):  # who made the file does that
+            os.fchmod(handle, stat.S_IMODE(status.st_mode) | stat.S_IRGRP | stat.S_IWGRP)
+
+
 class FileLock:
     """An advisory lock (`flock`) that says who holds it. The kernel frees it when its holder dies.
 
@@ -115,6 +125,7 @@ class FileLock:
         with machine_errors(f"cannot lock {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _share(handle, self._path.parent)
         try:
             try:
                 fcntl.flock(handle, how | fcntl.LOCK_NB)
@@ -128,12 +139,11 @@ class FileLock:
                 if waiting is not None:
                     waiting(holder)
                 fcntl.flock(handle, how)
-            if shared:
-                self._handle = handle
-                return
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command, "since_s": time.time()}
-            os.truncate(handle, 0)
-            os.pwrite(handle, json.dumps(note).encode(), 0)
+            command = self._command[:_COMMAND_CHARACTERS]
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since_s": time.time()}
+            # One write of one length: of several who share the lock, the last is named.
+            os.pwrite(handle, json.dumps(note).encode().ljust(_NOTE_BYTES), 0)
+            os.truncate(handle, _NOTE_BYTES)
         except BaseException:
             os.close(handle)
             raise

@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mlops_cli.core.base import durable
@@ -31,6 +31,10 @@ class CacheFolder:
         self._temporary = os.path.join(path, "tmp")
         self._token, self._numbers = secrets.token_hex(6), itertools.count()
         self._writers = 0
+        # Both are for whoever opens the cache to set.
+        self.joining: Callable[[], None] | None = None  # called before the first write
+        self.waiting: Callable[[str], None] | None = None  # called with the holder of the lock that is waited for
+        self.command = "mlo"
         self.version()
 
     def version(self) -> int:
@@ -58,6 +62,8 @@ class CacheFolder:
             durable.make_folders(self._temporary)
             if self.version() != VERSION:
                 write_atomic(self.path / "VERSION", b"%d\n" % VERSION)
+        if self.joining is not None:
+            self.joining()
         return self._temporary
 
     @functools.cached_property
@@ -75,8 +81,8 @@ class CacheFolder:
         lock = None
         if not self._writers:
             self.temporary()
-            lock = self.lock("mlo")
-            lock.acquire(shared=True)
+            lock = self.lock(self.command)
+            lock.acquire(shared=True, waiting=self.waiting)
         self._writers += 1
         try:
             yield
@@ -84,6 +90,19 @@ class CacheFolder:
             self._writers -= 1
             if lock is not None:
                 lock.release()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the cache as the only writer, to remove objects from it."""
+        self.temporary()
+        lock = self.lock(self.command)
+        lock.acquire(waiting=self.waiting)
+        self._writers += 1
+        try:
+            yield
+        finally:
+            self._writers -= 1
+            lock.release()
 
     def set_aside(self, path: str, name: str) -> Path | None:
         """Move a file of the cache into its quarantine; where it went, None if it was gone."""

@@ -122,9 +122,10 @@ class Workspace:
 
     def _join_cache(self) -> None:
         """Let those who clean a cache outside this project know of it."""
+        from mlops_cli.core.project.clone import clone_id
         from mlops_cli.core.store.projects import join
 
-        join(self.paths.cache, self.root, self.project.name)
+        join(self.paths.cache, clone_id(self.paths.private), self.root, self.project.name)
 
     @property
     def refill(self) -> str:
