@@ -168,7 +168,7 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
     if not result.restored:
         output.line("nothing to check out")
     for item in result.restored:
-        output.line(f"{item.path}: {_changed(item.changes)}")
+        output.line(f"{item.path}: {_changed(item.changes, 'would be ' if result.dry else '')}")
         if result.dry:
             _show_foreseen(item.changes, output)
         for path in item.changes.kept[:_SHOWN]:
@@ -236,11 +236,11 @@ def show_fsck(result: FsckReport, output: Output) -> None:
         )
 
 
-def _changed(changes: Changes) -> str:
+def _changed(changes: Changes, would_be: str = "") -> str:
     counts = {
-        "added": changes.added,
-        "updated": changes.updated,
-        "removed": changes.removed,
+        f"{would_be}added": changes.added,
+        f"{would_be}updated": changes.updated,
+        f"{would_be}removed": changes.removed,
         "not restored, as the cache lacks it": changes.missing,
         "not restored, as its cached object is damaged": changes.corrupt,
     }

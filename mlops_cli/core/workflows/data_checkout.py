@@ -24,12 +24,13 @@ class CheckedOut(msgspec.Struct, frozen=True):
 class CheckoutResult(msgspec.Struct, frozen=True):
     """`revision` is the git revision whose mlo.lock was asked, None for the one in the work tree.
 
-    `links` says of each entry what became of its files, if they were to be links of one kind.
+    `links` says of each entry what became of its files, if they were to be links of one kind. `dry`: nothing was done.
     """
 
     restored: list[CheckedOut]
     revision: str | None = None
     links: list[Linked] = []
+    dry: bool = False
 
     def raise_if_incomplete(self, *, refill: str = REFILL) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names every path for which there was no good object."""
@@ -47,14 +48,16 @@ def checkout_paths(
     force: bool = False,
     revision: str | None = None,
     link: Way | None = None,
+    dry: bool = False,
     wait: bool = True,
 ) -> CheckoutResult:
     """Bring entries, or paths below them, back to what mlo.lock says, now or at a git revision.
 
     `link` makes every file that is as it should be that kind of link, for once; without it, files that are written
-    are what `cache: {link: ...}` says. mlo.lock stays as it is. What had no good object is in the result; ask
-    `raise_if_incomplete`. Raises WouldOverwrite, having touched nothing, if the user's own bytes stand in the way and
-    not `force`, and Locked if another mlo holds the project and not `wait`.
+    are what `cache: {link: ...}` says. `dry` only says what would be done. mlo.lock stays as it is.
+
+    What had no good object is in the result; ask `raise_if_incomplete`. Raises WouldOverwrite, having touched nothing,
+    if the user's own bytes stand in the way and not `force`; Locked if another mlo holds the project and not `wait`.
     """
     with workspace.exclusive(wait=wait):
         lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
@@ -69,11 +72,12 @@ def checkout_paths(
             link=(link,) if link is not None else workspace.project.cache.link,
             force=force,
             progress=workspace.progress,
+            dry=dry,
         )
         workspace.index.save()
-        links = link_entries(workspace, lock, chosen, link) if link is not None else []
+        links = link_entries(workspace, lock, chosen, link) if link is not None and not dry else []
     done = [CheckedOut(name, change) for name, change in zip(chosen, changes, strict=True)]
-    return CheckoutResult(done, revision, links)
+    return CheckoutResult(done, revision, links, dry)
 
 
 def _below(name: str, path: str) -> str:
