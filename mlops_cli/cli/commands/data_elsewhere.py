@@ -121,7 +121,7 @@ def get(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Another project (git URL or folder), or the URL of the data.")
     ],
-    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="A path in that project.")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="A path in that project.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="PATH", help="Where to; here, by its name.")
     ] = None,
