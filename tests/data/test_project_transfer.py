@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from far_remote import objects_on
 from registry_project import RegistryProject
 
 from mlops_cli.core.base.digest import Digest
@@ -121,7 +122,6 @@ def test_everything_in_the_lock_is_on_the_remote(project: RegistryProject) -> No
     project.run()
     push_project(project.workspace())
     workspace = project.workspace()
-    remote = workspace.remote()
+    found = objects_on(workspace.remote())
     for entry in read_lock(workspace.paths.lock).entries.values():
-        for digest in closure(workspace.store, entry):
-            assert remote.exists(f"objects/{digest.algorithm}/{digest.hex[:2]}/{digest.hex[2:]}")
+        assert {str(digest) for digest in closure(workspace.store, entry)} <= found.keys()

@@ -118,6 +118,9 @@ class FolderRemote(NamedRemote):
                 data += more
         return exactly(data, start, length, of=f"{self.title}: {key}")
 
+    def local_file(self, key: str) -> Path | None:
+        return Path(self._path(key))
+
     def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         if prefix:
             checked_key(prefix.rstrip("/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from mlops_cli.core.errors import MloError, NotFound, RemoteError
 from mlops_cli.core.remotes.remote import Fact, Unsupported, checked_key
@@ -40,6 +41,10 @@ class NamedRemote:
         checked_key(key)
         self.require_create()
         raise NotImplementedError
+
+    def local_file(self, key: str) -> Path | None:
+        checked_key(key)
+        return None
 
     def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         raise NotImplementedError

@@ -70,6 +70,10 @@ class Remote(Protocol):
         """Exactly `length` bytes of the value from byte `start`, in one request. Raises ShortAnswer, NotFound."""
         ...
 
+    def local_file(self, key: str) -> Path | None:
+        """The file that holds the value, where that is a file of this machine; whether it is there is not asked."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin with `prefix`, sorted. `prefix` is empty or ends where a name ends: `runs/`."""
         ...

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import msgspec
 
-from mlops_cli.core.errors import MloError, NotFound, ProjectError
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
 from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.store.tree import DIR, Readable, read_tree
 
-VERSION = 1
+VERSION = 2
+LOOSE_ONLY = 1  # the version of remotes without packs, which are read as they are
 THREADS = 16
-_WINDOW = 64  # results that may wait to be read
+PACKS = "packs/"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Entries = Mapping[str, Entry] | Iterable[Entry]
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """What moved. `present` objects were there already; `missing` and `corrupt` name the paths that could not move."""
+    """What moved. `present` objects were there already; `missing` and `corrupt` name the paths that could not move.
+
+    `damaged_keys` are values on the remote that turned out damaged.
+    """
 
     objects: int = 0
     bytes: int = 0
     present: int = 0
     missing: list[str] = []
     corrupt: list[str] = []
+    damaged_keys: list[str] = []
 
     def __add__(self, other: Transfer) -> Transfer:
         return Transfer(
@@ -35,6 +45,7 @@ class Transfer(msgspec.Struct, frozen=True):
             self.present + other.present,
             [*self.missing, *other.missing],
             [*self.corrupt, *other.corrupt],
+            sorted({*self.damaged_keys, *other.damaged_keys}),
         )
 
 
@@ -43,26 +54,58 @@ def object_key(digest: str) -> str:
     return f"objects/{algorithm}/{hexadecimal[:2]}/{hexadecimal[2:]}"
 
 
-def check_format(remote: Remote, *, write: bool) -> None:
-    """Refuse a remote that a newer mlo wrote; name the format on one that is empty.
+def pack_key(name: str) -> str:
+    return f"{PACKS}{name}.pack"
 
-    Raises ProjectError, RemoteError."""
+
+def idx_key(name: str) -> str:
+    return f"{PACKS}{name}.idx"
+
+
+def raw_of(digest: str) -> tuple[str, bytes]:
+    """Algorithm and raw digest. Raises IntegrityError for what is no digest."""
+    name = Digest.parse(digest)
+    return name.algorithm, bytes.fromhex(name.hex)
+
+
+def named(entries: Entries) -> list[tuple[str, Entry]]:
+    if isinstance(entries, Mapping):
+        return list(entries.items())
+    return [(entry.digest, entry) for entry in entries]
+
+
+def read_format(remote: Remote) -> int:
+    """The version of what lies on a remote, 0 if nothing does. Raises ProjectError for a newer one, RemoteError."""
     try:
         text = remote.get("VERSION").strip()
     except NotFound:
-        if write:
-            remote.put("VERSION", b"%d\n" % VERSION)
-        return
+        return 0
     if not text.isdigit() or int(text) > VERSION:
         raise ProjectError(
             f"remote {remote.name} ({remote.url}) has format {text.decode(errors='replace')[:16]!r}; "
             f"this mlo knows {VERSION}",
             hint="upgrade mlo: pip install --upgrade mlops-cli",
         )
+    return int(text)
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result | MloError]]:
-    """Run `work` on a few threads; each item with its result or MloError, in order, few ahead of the reader."""
+def write_format(remote: Remote) -> None:
+    """Before the first pack goes there: an older mlo has to refuse what it would not see."""
+    remote.put("VERSION", b"%d\n" % VERSION)
+
+
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int = THREADS,
+    weigh: Callable[[Item], int] = lambda _: 1,
+    most: int = 64,
+) -> Iterator[tuple[Item, Result | MloError]]:
+    """Run `work` on a few threads; each item with its result or MloError, in order.
+
+    What is under way or waits to be read weighs at most `most`, or is one item.
+    """
 
     def attempt(item: Item) -> Result | MloError:
         try:
@@ -70,16 +113,55 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
         except MloError as error:
             return error
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[tuple[Item, Future[Result | MloError]]] = deque()
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        waiting: deque[tuple[Item, int, Future[Result | MloError]]] = deque()
+        load = 0
         try:
             for item in items:
-                waiting.append((item, pool.submit(attempt, item)))
-                if len(waiting) >= _WINDOW:
-                    first, future = waiting.popleft()
+                weight = weigh(item)
+                while waiting and load + weight > most:
+                    first, its, future = waiting.popleft()
+                    load -= its
                     yield first, future.result()
-            for item, future in waiting:
-                yield item, future.result()
+                waiting.append((item, weight, pool.submit(attempt, item)))
+                load += weight
+            while waiting:
+                first, _, future = waiting.popleft()
+                yield first, future.result()
         finally:
-            for _, future in waiting:
+            for _, _, future in waiting:
                 future.cancel()
+
+
+def name_paths(store: Readable, entries: Entries, failed: Mapping[str, str]) -> dict[str, list[str]]:
+    """The paths at which digests that failed are met, by the word they failed with. Names cost memory, so they are
+    made up only once something failed. A folder that cannot be read ends the search there."""
+    found: dict[str, list[str]] = {word: [] for word in ("missing", "corrupt")}
+    for name, entry in named(entries):
+        stack = [(name, entry)]
+        while stack:
+            path, here = stack.pop()
+            if here.digest in failed:
+                found[failed[here.digest]].append(path)
+                continue
+            if here.kind != "dir":
+                continue
+            try:
+                below = read_tree(store, here)
+            except (NotFound, IntegrityError):
+                continue
+            prefix = f"{path}/"
+            stack += [
+                (prefix + _text(item.name), item.entry) for item in below if item.mode == DIR or item.digest in failed
+            ]
+    return {word: sorted(paths) for word, paths in found.items()}
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    source = iter(items)
+    while part := list(itertools.islice(source, size)):
+        yield part
