@@ -76,17 +76,21 @@ def add_paths(
         names.refuse_overlap(name, lock)
         refuse_tracked(workspace, name)
         _refuse_ignored(workspace, name, lock)
-    # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
-    with workspace.store.batch():
-        found = {name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen}
-    with workspace.exclusive(wait=wait):
-        lock = workspace.read_lock()
-        data = dict(lock.data)
+    # What is kept must be named in mlo.lock before a collection of garbage may look.
+    with workspace.store.writing():
+        # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
         with workspace.store.batch():
-            added = [_put(workspace, data, name, item) for name, item in found.items()]
-        lock = msgspec.structs.replace(lock, data=data)
-        settle(workspace, lock, add=[item.part_of or item.path for item in added])
-        links = link_entries(workspace, lock, _by_entry(added), link) if link is not None else []
+            found = {
+                name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen
+            }
+        with workspace.exclusive(wait=wait):
+            lock = workspace.read_lock()
+            data = dict(lock.data)
+            with workspace.store.batch():
+                added = [_put(workspace, data, name, item) for name, item in found.items()]
+            lock = msgspec.structs.replace(lock, data=data)
+            settle(workspace, lock, add=[item.part_of or item.path for item in added])
+            links = link_entries(workspace, lock, _by_entry(added), link) if link is not None else []
     return AddResult(added, links)
 
 
