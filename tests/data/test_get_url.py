@@ -126,7 +126,7 @@ def test_a_server_without_tags_and_without_head_is_read_to_know(mlo: Mlo, projec
     (project / "data/a.csv").write_bytes(b"mine")
     assert "up to date" in mlo("data", "update").stdout
     site.files["/a"] = b"two"
-    assert "was changed here" in mlo("data", "update", exit_code=5).stderr
+    assert "data/a.csv stands here" in mlo("data", "update", exit_code=5).stderr
     mlo("data", "update", "--force")
     assert (project / "data/a.csv").read_bytes() == b"two"
 

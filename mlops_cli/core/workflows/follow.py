@@ -16,7 +16,7 @@ from mlops_cli.core.data.address import parse_address
 from mlops_cli.core.data.origin import State
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock, SourceLock
-from mlops_cli.core.workflows.get import open_here, put_in_place, refuse_edited, scratch_in
+from mlops_cli.core.workflows.get import open_here, put_in_place, refuse_added, refuse_edited, scratch_in
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -83,8 +83,8 @@ def _follow(
         return _unmoved(name, before, _noted(before, state, wanted), dry_run), None
     if dry_run:
         return Followed(name, before.url, "unknown" if same is None else "updated", before, before), None
-    if same is False:
-        refuse_edited(workspace, lock, name, force=force)
+    if same is False and not force:
+        refuse_added(lock, name)
     with workspace.store.batch():
         entry, state = origin.bring(workspace.store)
     after = state.record(entry, url=before.url, path=before.path, rev=wanted)
@@ -111,8 +111,9 @@ def _keep(workspace: Workspace, lock: Lock, followed: Sequence[Followed], came: 
         name = done.path
         if (again.data.get(name), again.sources.get(name)) != (lock.data[name], lock.sources[name]):
             raise ProjectError(f"{name} was changed in mlo.lock meanwhile", hint="run the same command again")
-        if name in came:
-            refuse_edited(workspace, again, name, force=force)
+        if name in came and not force:
+            refuse_added(again, name)
+            refuse_edited(workspace, name, [again.data[name], came[name]])
     put_in_place(workspace, again, came, {done.path: done.after for done in followed}, force=force)
 
 

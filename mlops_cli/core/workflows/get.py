@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,15 +24,15 @@ from mlops_cli.core.data.origin import Origin
 from mlops_cli.core.data.places import BucketOrigin, PlaceOrigin
 from mlops_cli.core.data.planting import as_item
 from mlops_cli.core.data.projects import ProjectOrigin, inner_path
-from mlops_cli.core.errors import ProjectError, UsageError, WouldOverwrite
+from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError, WouldOverwrite
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.lock import Lock, SourceLock
 from mlops_cli.core.project.paths import ProjectPaths
 from mlops_cli.core.store.checkout import Wanted, restore, restore_all
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.snapshot import observe, survey
-from mlops_cli.core.store.tree import DIR, walk_bytes
+from mlops_cli.core.store.snapshot import survey
+from mlops_cli.core.store.tree import DIR, TreeEntry, walk_bytes
 from mlops_cli.core.workflows.data import refuse_tracked, settle
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -80,8 +79,8 @@ def get_data(
         with workspace.exclusive():
             lock = workspace.read_lock()
             _refuse_taken(workspace, lock, name, address, path, force)
-            if name not in lock.data and not force:
-                _refuse_mixing(workspace, name, entry)
+            if not force:
+                refuse_edited(workspace, name, [*([lock.data[name]] if name in lock.data else []), entry])
             put_in_place(workspace, lock, {name: entry}, {name: found}, force=force)
     return Got(name, address.recorded, entry.digest, entry.size, entry.files, True, found.path, found.commit)
 
@@ -162,17 +161,33 @@ def open_here(
     )
 
 
-def refuse_edited(workspace: Workspace, lock: Lock, name: str, *, force: bool) -> None:
-    """Raises WouldOverwrite if what was brought was changed here since, recorded in mlo.lock or not."""
-    source, entry = lock.sources[name], lock.data[name]
-    if force:
+def refuse_added(lock: Lock, name: str) -> None:
+    """Raises WouldOverwrite if what was brought was changed here since and recorded so."""
+    source = lock.sources[name]
+    if lock.data[name].digest != source.digest:
+        raise WouldOverwrite(
+            f"{name} was changed here after it came from {source.url}, and added so",
+            hint=f"keep a copy elsewhere, then take the source's with --force; git log -p mlo.lock tells of {name}",
+        )
+
+
+def refuse_edited(workspace: Workspace, name: str, entries: Sequence[Entry]) -> None:
+    """Raises WouldOverwrite if a file stands there that none of `entries` has so: it is the user's.
+
+    The last entry is the one to come; that parts of it stand there is what a killed command leaves.
+    """
+    try:
+        here = survey(workspace.index, workspace.root / name, entries[-1].name.algorithm, progress=workspace.progress)
+    except FileNotFoundError:
         return
-    hint = f"keep a copy elsewhere, then take the source's with --force; mlo data status {shlex.quote(name)} says more"
-    if entry.digest != source.digest:
-        raise WouldOverwrite(f"{name} was changed here after it came from {source.url}, and added so", hint=hint)
-    here = observe(workspace.index, workspace.root / name, entry.name.algorithm, progress=workspace.progress)
-    if here is not None and here != entry:
-        raise WouldOverwrite(f"{name} was changed here after it came from {source.url}", hint=hint)
+    known = [_items(workspace, entry) for entry in entries]
+    for path, item in {b"": as_item(here.entry), **here.items}.items():
+        if not any(path in items and _is_as(items[path], item) for items in known):
+            place = f"{name}/{os.fsdecode(path)}" if path else name
+            raise WouldOverwrite(
+                f"{place} stands here as it never came from there",
+                hint="it is yours: move it away, or replace it with --force; mlo data status says more",
+            )
 
 
 def put_in_place(
@@ -250,23 +265,16 @@ def _name(address: Address, path: str | None) -> str:
     return name
 
 
-def _refuse_mixing(workspace: Workspace, name: str, entry: Entry) -> None:
-    """Raises WouldOverwrite if other files stand where an entry shall come; part of itself, from a killed get, may."""
-    target = workspace.root / name
-    try:
-        here = survey(workspace.index, target, entry.name.algorithm, progress=workspace.progress)
-    except FileNotFoundError:
-        return
-    wanted = {**dict(walk_bytes(workspace.store, entry)), b"": as_item(entry)}
-    standing = {**here.items, b"": as_item(here.entry)}
-    for path, item in standing.items():
-        there = wanted.get(path)
-        if there is None or ((item.mode, there.mode) != (DIR, DIR) and not item.same_content(there)):
-            where = f"{name}/{os.fsdecode(path)}" if path else name
-            raise WouldOverwrite(
-                f"{where} stands where the data should come",
-                hint="move it away, choose another place with -o, or replace it with --force",
-            )
+def _items(workspace: Workspace, entry: Entry) -> dict[bytes, TreeEntry]:
+    """What an entry says of each path below it, itself included, as far as its trees are in the cache."""
+    items = {b"": as_item(entry)}
+    with contextlib.suppress(NotFound, IntegrityError):
+        items.update(walk_bytes(workspace.store, entry, {}))
+    return items
+
+
+def _is_as(item: TreeEntry, here: TreeEntry) -> bool:
+    return item.same_content(here) or (item.mode, here.mode) == (DIR, DIR)
 
 
 def _refuse_taken(workspace: Workspace, lock: Lock, name: str, address: Address, path: str | None, force: bool) -> None:
@@ -284,4 +292,4 @@ def _refuse_taken(workspace: Workspace, lock: Lock, name: str, address: Address,
         raise WouldOverwrite(
             f"{name} is in mlo.lock already{came}", hint="choose another place with -o, or replace it with --force"
         )
-    refuse_edited(workspace, lock, name, force=force)
+    refuse_added(lock, name)
