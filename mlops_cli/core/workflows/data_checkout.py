@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -59,9 +60,12 @@ def checkout_paths(
     What had no good object is in the result; ask `raise_if_incomplete`. Raises WouldOverwrite, having touched nothing,
     if the user's own bytes stand in the way and not `force`; Locked if another mlo holds the project and not `wait`.
     """
-    with workspace.exclusive(wait=wait):
-        lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
-        chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
+    asked = [names.lock_name(workspace.root, path) for path in paths]
+    then = None if revision is None else lock_at(workspace, revision)
+    held = list(names.chosen(asked, then or workspace.read_lock()))
+    with nullcontext() if dry else workspace.holding(held, wait=wait):
+        lock = then or workspace.read_lock()  # once more: it may have been written while this one waited
+        chosen = {name: below for name, below in names.chosen(asked, lock).items() if name in held}
         wanted = [
             Wanted(lock.entries[name], workspace.root / name, only=tuple(below)) for name, below in chosen.items()
         ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.clock import Clock, clock_from
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mlops_cli.core.store.index import Index
     from mlops_cli.core.store.local import LocalStore
     from mlops_cli.core.tracking.store import RunStore
+
+_HELD = 32  # paths that are held one by one; each costs an open file
 
 
 class Workspace:
@@ -81,17 +84,43 @@ class Workspace:
 
         Raises Locked if not `wait`, and within a stage of this project: its run would wait for it for ever.
         """
-        lock = FileLock(self.paths.locks / "project", command=self.command_line)
+        with self._held("project", wait=wait):
+            yield
+
+    @contextmanager
+    def holding(self, names: Sequence[str], *, wait: bool = True) -> Iterator[None]:
+        """Hold some paths of the work tree, by their names in mlo.lock, which stays as it is.
+
+        Others may hold other paths meanwhile, and nobody the project. Raises as `exclusive`.
+        """
+        if len(names) > _HELD:
+            with self.exclusive(wait=wait):
+                yield
+            return
+        above = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+        with ExitStack() as held:
+            held.enter_context(self._held("project", wait=wait, shared=True))
+            for name in sorted({*names, *above} - {"."}):  # all in one order, so that no two wait for each other
+                held.enter_context(self._held(name, wait=wait, shared=name not in names))
+            yield
+
+    @contextmanager
+    def _held(self, what: str, *, wait: bool, shared: bool = False) -> Iterator[None]:
+        name = what if what == "project" else f"path-{sha256(what.encode()).hexdigest()[:16]}"
+        lock = FileLock(self.paths.locks / name, command=self.command_line)
         stage = self._stage_around
         try:
             lock.acquire(
-                wait=wait and stage is None, waiting=lambda holder: self.progress.note(f"waiting for {holder}")
+                wait=wait and stage is None,
+                waiting=lambda holder: self.progress.note(f"waiting for {holder}"),
+                shared=shared,
             )
         except Locked as error:
+            message = f"{what}{error.message.removeprefix(name)}"
             if stage is None:
-                raise
+                raise Locked(message, hint=error.hint) from None
             raise Locked(
-                f"{error.message}, and this is its stage {stage}",
+                f"{message}, and this is its stage {stage}",
                 hint="a stage cannot change the project that runs it; do that before or after mlo run",
             ) from None
         try:
