@@ -20,6 +20,7 @@ import pytest
 from mlops_cli.core.errors import MachineError, MloError
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.workflows import data, data_checkout, data_status, transfer
+from mlops_cli.core.workflows.fsck import verify_cache
 from mlops_cli.core.workflows.workspace import Workspace
 
 CALLS = ("write", "rename", "replace", "link", "fsync", "symlink", "mkdir", "unlink", "rmdir", "open")
@@ -137,7 +138,7 @@ def in_child(command: Callable[[Path], None], root: Path, at: int) -> bool:
 
 def sound(root: Path) -> None:
     """fsck finds nothing, and mlo.lock is absent or whole."""
-    report = data.verify_cache(workspace(root))
+    report = verify_cache(workspace(root))
     assert report.ok, report.bad
 
 
@@ -266,7 +267,7 @@ def clone_of(root: Path, clone: Path) -> Path:
 
 def sound_objects(root: Path) -> None:
     """Nothing in the cache is damaged; what has not come yet is missing."""
-    report = data.verify_cache(workspace(root))
+    report = verify_cache(workspace(root))
     assert {bad.problem for bad in report.bad} <= {"missing"}
 
 

@@ -10,9 +10,10 @@ import pytest
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import ProjectError
-from mlops_cli.core.store.fsck import fsck
+from mlops_cli.core.store.fsck import fsck, scan
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
+from mlops_cli.core.store.salvage import set_damaged_aside
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.tree import FILE, TreeEntry, encode, walk
 
@@ -37,14 +38,16 @@ def test_a_good_store_is_all_good(store: LocalStore, entry: Entry) -> None:
     assert report.bytes > 3
 
 
-def test_a_damaged_object_is_named_and_set_aside(store: LocalStore, entry: Entry) -> None:
+def test_a_damaged_object_is_named_and_stays_where_it_is(store: LocalStore, entry: Entry) -> None:
     digest = digest_bytes(b"22", "xxh128")
     store.file_of(digest).chmod(0o644)
     store.file_of(digest).write_bytes(b"2?")
-    [bad] = fsck(store, {"data": entry}).bad
-    assert (bad.digest, bad.problem, bad.paths) == (str(digest), "damaged", ["data/sub/b"])
-    assert bad.aside is not None
-    assert Path(bad.aside).read_bytes() == b"2?"
+    for _ in range(2):
+        [bad] = fsck(store, {"data": entry}).bad
+        assert (bad.digest, bad.problem, bad.paths) == (str(digest), "damaged", ["data/sub/b"])
+    assert store.file_of(digest).read_bytes() == b"2?"
+    aside = set_damaged_aside(store, scan(store))
+    assert Path(aside.objects[str(digest)]).read_bytes() == b"2?"
     [gone] = fsck(store, {"data": entry}).bad
     assert (gone.digest, gone.problem) == (str(digest), "missing")
     store.put_bytes(b"22")
@@ -61,7 +64,8 @@ def test_a_damaged_object_that_nothing_needs_is_named_too(store: LocalStore) -> 
 
 def test_damaged_and_missing_trees_are_named(store: LocalStore, entry: Entry) -> None:
     sub = dict(walk(store, entry))["sub"].entry
-    store.file_of(sub.name).unlink()
+    loose = store.file_of(sub.name)
+    loose.unlink()
     [bad] = fsck(store, {"data": entry}).bad
     assert (bad.digest, bad.problem, bad.paths) == (sub.digest, "missing", ["data/sub"])
     store.file_of(entry.name).chmod(0o644)

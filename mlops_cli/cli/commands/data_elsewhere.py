@@ -65,28 +65,6 @@ def pull(
 
 
 @app.command()
-def fsck(ctx: typer.Context) -> None:
-    """Verify the cache, and that mlo.lock is all there.
-
-    Every object is read through. Damaged objects are set aside in the cache's quarantine folder, so that a pull can
-    bring good ones. Exit 7 if anything is wrong.
-
-    \b
-    Examples:
-      mlo data fsck
-      mlo data fsck --json
-    """
-    from mlops_cli.cli.views.data import show_fsck
-    from mlops_cli.core.workflows.data import verify_cache
-
-    here = open_context(ctx)
-    report = verify_cache(here.workspace)
-    here.output.show(report, show_fsck)
-    if not report.ok:
-        raise typer.Exit(int(Exit.INTEGRITY))
-
-
-@app.command()
 def check(
     ctx: typer.Context,
     files: Annotated[

@@ -7,8 +7,37 @@ import typer
 from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
+from mlops_cli.core.errors import Exit
 
 app = make_app("")
+
+
+@app.command()
+def fsck(
+    ctx: typer.Context,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set aside what is damaged, and bring back what is needed.")
+    ] = False,
+) -> None:
+    """Verify the cache, and that mlo.lock is all there.
+
+    Every byte is read through. With --repair, what is damaged goes to the cache's quarantine folder, never away, and
+    what mlo.lock needs comes back: from the files that stand here, else from each remote. Exit 7 if anything is wrong
+    and stays so.
+
+    \b
+    Examples:
+      mlo data fsck
+      mlo data fsck --repair
+    """
+    from mlops_cli.cli.views.upkeep import show_fsck
+    from mlops_cli.core.workflows.fsck import verify_cache
+
+    here = open_context(ctx)
+    report = verify_cache(here.workspace, repair=repair)
+    here.output.show(report, show_fsck)
+    if not report.ok:
+        raise typer.Exit(int(Exit.INTEGRITY))
 
 
 @app.command()

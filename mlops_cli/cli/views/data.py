@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.data.linking import Linked
     from mlops_cli.core.store.checkout import Changes
     from mlops_cli.core.store.exchange import Transfer
-    from mlops_cli.core.store.fsck import FsckReport
     from mlops_cli.core.workflows.data import AddResult, Moved, RemoveResult
     from mlops_cli.core.workflows.data_checkout import CheckoutResult
     from mlops_cli.core.workflows.data_links import UnprotectResult
@@ -215,23 +214,6 @@ def _show_belongings(result: Sent | Brought, output: Output) -> None:
         output.line(
             f"versions and aliases stay on each machine (registry: local); `registry: {result.remote}` in mlo.yaml "
             "shares what is registered from then on",
-            style="dim",
-        )
-
-
-def show_fsck(result: FsckReport, output: Output) -> None:
-    for bad in result.bad:
-        needed = f", needed by {', '.join(bad.paths[:3])}{' ...' if len(bad.paths) > 3 else ''}" if bad.paths else ""
-        output.line(f"{bad.problem}: {bad.digest}{needed}", style="red")
-        if bad.aside:
-            output.line(f"  set aside as {bad.aside}")
-    read = f"{plural(result.objects, 'object')}, {human_bytes(result.bytes)}"
-    if result.leftovers:
-        output.line(f"removed {plural(result.leftovers, 'temp file')} of commands that were killed")
-    output.line(f"verified {read}: {'all good' if result.ok else plural(len(result.bad), 'problem')}")
-    if not result.ok:
-        output.line(
-            "mlo pull brings good copies from a remote; mlo data add and mlo run keep what stands here",
             style="dim",
         )
 

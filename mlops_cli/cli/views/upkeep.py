@@ -8,6 +8,7 @@ from mlops_cli.cli.output import Output, human_bytes, plural
 from mlops_cli.core.store.projects import Member
 
 if TYPE_CHECKING:
+    from mlops_cli.core.store.fsck import Bad, FsckReport
     from mlops_cli.core.workflows.gc import Garbage
 
 _SHOWN = 20
@@ -26,6 +27,42 @@ _WHY = {
     "grace": "nothing, but it came lately",
     "packed with what is needed": "nothing, but it shares a pack with what is needed",
 }
+
+
+def show_fsck(result: FsckReport, output: Output) -> None:
+    for pack in result.bad_packs:
+        output.line(f"damaged pack {pack.name}: {pack.problem}", style="red")
+        if pack.mended:
+            where = f", the rest set aside as {pack.aside}" if pack.aside else ""
+            output.line(f"  saved {plural(pack.saved, 'object')}{where}")
+    for bad in result.bad:
+        _show_bad(bad, result, output)
+    for note in result.notes:
+        output.note(note)
+    if result.leftovers:
+        output.line(f"removed {plural(result.leftovers, 'temp file')} of commands that were killed")
+    wrong = len(result.still_bad) + sum(not pack.mended for pack in result.bad_packs)
+    good = "all good" if not result.bad and not result.bad_packs else "all good now"
+    verdict = good if result.ok else f"{plural(wrong, 'problem')}{' left' if result.repair else ''}"
+    output.line(f"verified {plural(result.objects, 'object')}, {human_bytes(result.bytes)}: {verdict}")
+    if not result.ok and not result.repair:
+        output.line("mlo data fsck --repair sets damage aside and brings back what is needed", style="dim")
+    elif not result.ok:
+        output.line(
+            "mlo data add and mlo run keep what stands here; mlo push where the rest is, then --repair", style="dim"
+        )
+
+
+def _show_bad(bad: Bad, result: FsckReport, output: Output) -> None:
+    paths = ", ".join(bad.paths[:3]) + (f" and {len(bad.paths) - 3:,} more" if len(bad.paths) > 3 else "")
+    needed = f", needed by {paths}" if paths else ""
+    if bad.mended:
+        output.line(f"{bad.problem}: {bad.digest}{needed}; mended from {bad.mended}", style="green")
+        return
+    still = "; nothing in mlo.lock needs it" if result.repair and not bad.paths else ""
+    output.line(f"{bad.problem}: {bad.digest}{needed}{still}", style="red" if not still else None)
+    if bad.aside:
+        output.line(f"  set aside as {bad.aside}")
 
 
 def show_cleaned(result: Garbage | Member, output: Output) -> None:

@@ -52,7 +52,7 @@ class Changes(msgspec.Struct, frozen=True):
             also = f", and {lacks}" if self.missing else ""
             raise ObjectCorrupt(
                 f"{path}: the cached objects of {name_some(self.corrupt)} are damaged{also}",
-                hint=f"run `mlo data fsck` to set them aside, then {refill}",
+                hint=f"run `mlo data fsck --repair`, which sets them aside and brings back what it can; else {refill}",
             )
         if self.missing:
             raise ObjectMissing(f"{path}: {lacks}", hint=refill)

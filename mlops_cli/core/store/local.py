@@ -253,7 +253,7 @@ class LocalStore:
     def corrupt(self, digest: Digest) -> ObjectCorrupt:
         return ObjectCorrupt(
             f"object {digest} in the cache {self.cache} is damaged: its bytes have another digest",
-            hint=f"run `mlo data fsck` to set it aside, then {self.refill}",
+            hint=f"run `mlo data fsck --repair`, which sets it aside and brings back what it can; else {self.refill}",
         )
 
     def _located(self, digest: str) -> str:

@@ -47,7 +47,7 @@ class Plan(msgspec.Struct):
     old_packs: dict[str, set[bytes]] = {}  # with the needed objects that count as this pack's: they may lie twice
     scattered: list[LooseObject] = []
     twice: list[LooseObject] = []
-    packed_garbage: Amount = msgspec.field(default_factory=Amount)  # objects in garbage_packs and old_packs that nothing needs
+    packed_garbage: Amount = msgspec.field(default_factory=Amount)  # what nothing needs of the packs that go
     freed: int = 0  # bytes that the disk gets back
     young: Amount = msgspec.field(default_factory=Amount)  # not needed, and kept because something put them lately
     stuck: Amount = msgspec.field(default_factory=Amount)  # not needed, in packs of which over half is

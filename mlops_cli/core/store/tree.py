@@ -153,7 +153,7 @@ def _rows(data: bytes, count: int, width: int) -> Iterator[Row]:
 def _damaged(why: str) -> IntegrityError:
     return IntegrityError(
         f"not a tree object: {why}",
-        hint="run `mlo data fsck`, which sets it aside, then `mlo pull`, or add the data again",
+        hint="run `mlo data fsck --repair`, which sets it aside and brings it back; or add the data again",
     )
 
 

@@ -18,7 +18,6 @@ from mlops_cli.core.data.ignore import edit_ignored, ignores_private
 from mlops_cli.core.data.linking import Linked, Way
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock
-from mlops_cli.core.store import fsck as fscking
 from mlops_cli.core.store.checkout import remove
 from mlops_cli.core.store.snapshot import links_to_object, record
 from mlops_cli.core.store.tree import LINK, TreeEntry, graft, walk_bytes
@@ -153,14 +152,6 @@ def move_path(workspace: Workspace, source: Path, target: Path, *, wait: bool = 
         moved = msgspec.structs.replace(lock, data={**data, new: entry}, sources=sources)
         settle(workspace, moved, add=[new], remove=[old])
     return Moved(old, new, entry.digest)
-
-
-def verify_cache(workspace: Workspace) -> fscking.FsckReport:
-    """Read every object of the cache through, and look for all that mlo.lock needs."""
-    return fscking.fsck(workspace.store, workspace.read_lock().entries, progress=workspace.progress)
-
-
-# -- inside ------------------------------------------------------------------------------------------------------
 
 
 def _refuse_ignored(workspace: Workspace, name: str, lock: Lock) -> None:
