@@ -103,6 +103,16 @@ def test_the_cache_lies_where_the_configuration_says(bare: Path, mlo: Mlo) -> No
     assert "hardlink" in (bare / "mlo.yaml").read_text()
 
 
+def test_the_users_own_settings_hold_for_an_import_too(
+    bare: Path, mlo: Mlo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLO_CACHE_DIR", str(tmp_path / "elsewhere"))
+    track(bare, "x.txt", put(bare / ".dvc" / "cache", b"x"))
+    mlo("import", "dvc")
+    assert not (bare / ".mlo" / "cache").exists()
+    assert not mlo("data", "status", "--json").json["changes"]
+
+
 def test_the_exec_bit_and_the_work_trees_own_are_kept(bare: Path, mlo: Mlo) -> None:
     cache = bare / ".dvc" / "cache"
     track(bare, "run.sh", put(cache, b"#!/bin/sh\n"), "hash: md5, isexec: true")
@@ -152,7 +162,7 @@ def test_what_dvc_brought_from_elsewhere_keeps_its_address(bare: Path, mlo: Mlo)
     assert lock.sources["url.txt"].url == "https://example.org/far.txt"
     assert lock.sources.keys() == {"url.txt"}
     assert (bare / "repo.txt").read_bytes() == b"far"
-    assert "repo.txt.dvc: imported from https://example.org/r.git data/far.txt at 0123456789ab" in left(found)
+    assert list(left(found)) == ["repo.txt.dvc: imported from https://example.org/r.git data/far.txt at 0123456789ab"]
 
 
 def test_files_that_the_cloud_keeps_by_version_are_found_by_their_md5(bare: Path, mlo: Mlo) -> None:
@@ -196,6 +206,22 @@ def test_metrics_that_are_no_numbers_become_outputs(bare: Path, mlo: Mlo) -> Non
     }
     assert "tree" in left(found)["stage s: metrics m.json"]
     assert "stage s: plot c.csv: template" in left(found)
+
+
+def test_plots_of_several_files_go_to_their_stages(bare: Path, mlo: Mlo) -> None:
+    (bare / "dvc.yaml").write_text(
+        "stages:\n  s: {cmd: x, outs: [a.csv, b.json, live]}\nmetrics: [live/m.json, none.json]\n"
+        "plots:\n- ROC: {x: fpr, y: {a.csv: tpr, b.json: tpr}, title: T}\n- live/i.png\n"
+    )
+    found = mlo("import", "dvc", "--json").json
+    assert stages(bare)["s"] == {
+        "cmd": "x",
+        "outs": ["live"],
+        "plots": [{"path": path, "x": "fpr", "y": "tpr", "title": "T"} for path in ("a.csv", "b.json")],
+    }
+    assert "inside live" in left(found)["dvc.yaml: metrics live/m.json"]
+    assert left(found)["dvc.yaml: metrics none.json"] == "no stage writes it"
+    assert "inside live" in left(found)["dvc.yaml: plots live/i.png"]
 
 
 def test_variables_of_a_command_are_passed_and_those_of_its_script_are_told(bare: Path, mlo: Mlo) -> None:

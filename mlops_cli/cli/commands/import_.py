@@ -46,8 +46,15 @@ def dvc(
     from mlops_cli.core.workflows.import_dvc import import_dvc
 
     here = open_context(ctx)
-    options = {"dry_run": dry_run, "force": force, "local": local}
-    line = here.session.command_line
-    found = import_dvc(here.folder / (project or "."), here.environ, command_line=line, progress=here.output, **options)
+    found = import_dvc(
+        here.folder / (project or "."),
+        here.environ,
+        dry_run=dry_run,
+        force=force,
+        local=local,
+        environment=here.environment,
+        command_line=here.session.command_line,
+        progress=here.output,
+    )
     here.output.show(found, show_import)
     found.raise_if_incomplete()

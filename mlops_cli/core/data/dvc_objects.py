@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlops_cli.core.base.digest import Hasher
 from mlops_cli.core.data.dvc_files import ObjectName
 from mlops_cli.core.errors import IntegrityError
 from mlops_cli.core.store.tree import MAX_DEPTH, forbidden_name
@@ -33,7 +34,7 @@ class Md5:
     """The names that DVC may have given to some bytes: plain, and as text, by each chunk or by the first one."""
 
     def __init__(self) -> None:
-        self._plain, self._chunked, self._first = (hashlib.md5(usedforsecurity=False) for _ in range(3))
+        self._plain = self._chunked = self._first = hashlib.md5(usedforsecurity=False)
         self._is_text: bool | None = None
         self._differs = False
 
@@ -74,14 +75,16 @@ def md5_bytes(data: bytes) -> Md5:
     return state
 
 
-def md5_file(path: str | bytes | Path) -> Md5:
-    """A file read through. Raises OSError."""
+def md5_file(path: str | bytes | Path, *, beside: Hasher | None = None) -> Md5:
+    """A file read through; `beside` is updated with the same bytes. Raises OSError."""
     state = Md5()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(_CHUNK_BYTES):
             while len(chunk) < _CHUNK_BYTES and (more := file.read(_CHUNK_BYTES - len(chunk))):
                 chunk += more
             state.update(chunk)
+            if beside is not None:
+                beside.update(chunk)
     return state
 
 

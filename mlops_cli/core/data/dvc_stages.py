@@ -136,8 +136,9 @@ class _Translator:
 
     def _add_data(self, out: DvcOut, source: str, deps: list[DvcDep]) -> None:
         origin = [dep for dep in deps if dep.origin]
-        for dep in origin:
-            self._leave(f"{source}: imported from {_origin(dep)}", *_FOLLOW)
+        if followed_url(origin) is None:
+            for dep in origin:
+                self._leave(f"{source}: imported from {_origin(dep)}", *_FOLLOW)
         if self._is_out(out, source):
             if not out.cache:
                 self._leave(
@@ -307,12 +308,8 @@ class _Translator:
             stages = self._listed(top, str(item), "metrics", {}, stages)
         for item in top.plots:
             for title, settings in (item if isinstance(item, dict) else {str(item): {}}).items():
-                written, named = title, settings if isinstance(settings, dict) else {}
-                y = named.get("y")
-                if isinstance(y, dict) and len(y) == 1:  # y: {file: column}; the key is then a title
-                    written, column = next(iter(y.items()))
-                    named = {**named, "y": column}
-                stages = self._listed(top, str(written), "plots", named, stages)
+                for written, drawn in _drawings(str(title), settings if isinstance(settings, dict) else {}):
+                    stages = self._listed(top, written, "plots", drawn, stages)
         for name, body in top.artifacts.items():
             path = body.get("path", "") if isinstance(body, dict) else ""
             self._leave(
@@ -333,8 +330,12 @@ class _Translator:
         maker = next((stage for stage in stages if path in stage.outs), None)
         what = f"{top.file}: {kind} {written}"
         if maker is None or not path.endswith(endings):
-            reason = "no stage writes it as an output of its own" if maker is None else "mlo reads other kinds of files"
-            self._leave(what, reason, f"list a file that a stage writes under the stage's {kind}")
+            around = [out for stage in stages for out in stage.outs if path.startswith(f"{out}/")]
+            if maker is not None:
+                reason = f"mlo reads {kind} from files that end in {', '.join(endings)}"
+            else:
+                reason = f"it lies inside {around[0]}, and is no output itself" if around else "no stage writes it"
+            self._leave(what, reason, f"list files that a stage writes under the stage's {kind}, one by one")
             return stages
         document = {key: list(value) if isinstance(value, list) else value for key, value in maker.document.items()}
         for key in ("outs", "metrics", "plots"):
@@ -346,8 +347,28 @@ class _Translator:
         ]
 
 
+_SOURCES = ("http://", "https://", "s3://", "gs://")
 _ORDER = ("cmd", "deps", "outs", "metrics", "plots", "pass_env")
 _FOLLOW = ("its content is imported; mlo does not follow where it came from", "mlo data get brings it from there again")
+
+
+def followed_url(origin: list[DvcDep]) -> str | None:
+    """The URL that `dvc import-url` brought data from, if `mlo data update` can ask it without secrets."""
+    if len(origin) != 1 or "repo" in origin[0].origin:
+        return None
+    url = origin[0].written
+    return url if url.startswith(_SOURCES) and not set(url) & set("@?#") else None
+
+
+def _drawings(title: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A plot's files with their settings. `y: {file: column}` names several; else it is the title."""
+    y, x = settings.get("y"), settings.get("x")
+    if not isinstance(y, dict):
+        return [(title, settings)]
+    axes = {file: x.get(file) if isinstance(x, dict) else x for file in y}
+    return [
+        (str(file), {**settings, "y": column} | ({"x": axes[file]} if axes[file] else {})) for file, column in y.items()
+    ]
 
 
 def _path_of(item: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
-from mlops_cli.core.base.digest import digest_file
+from mlops_cli.core.base.digest import hasher
 from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data.dvc_files import DvcOut, ObjectName
@@ -263,11 +263,29 @@ class Contents:
         else:
             items = {inner: item for inner, item in walk_bytes(self._store, entry) if item.mode != DIR}
         links = [inner for inner, item in items.items() if item.mode == LINK and self._is_cached(place, inner)]
-        solid = [inner for inner in items if inner not in set(links)]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            hashes = list(pool.map(lambda inner: self._hash(place, inner, items[inner]), solid))
-        files = {inner: (items[inner], md5) for inner, md5 in zip(solid, hashes, strict=True) if md5 is not None}
+        linked = set(links)
+        solid = [inner for inner in items if inner not in linked]
+        hashes = self._hashes(place, solid, items)
+        files = {inner: (items[inner], md5) for inner in solid if (md5 := hashes[inner]) is not None}
         return _Standing(entry if not links else None, files, links)
+
+    def _hashes(self, place: Path, paths: Sequence[bytes], items: Mapping[bytes, TreeEntry]) -> dict[bytes, Md5 | None]:
+        """The md5s of files of the work tree; large ones beside each other, since hashing lets other threads run."""
+        large = [path for path in paths if items[path].size > SMALL_BYTES]
+        self._workspace.progress.begin(f"verifying {place.name}", len(paths), "files")
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found = dict(
+                    zip(large, pool.map(lambda path: self._hash(place, path, items[path]), large), strict=True)
+                )
+            for number, path in enumerate(paths, 1):
+                if path not in found:
+                    found[path] = self._hash(place, path, items[path])
+                if number % _STRIDE == 0:
+                    self._workspace.progress.advance(_STRIDE)
+        finally:
+            self._workspace.progress.end()
+        return found
 
     def _linked(self, place: Path) -> _Standing:
         """An output that is a link itself: into DVC's cache, if its cache type is symlink."""
@@ -280,19 +298,15 @@ class Contents:
     def _hash(self, place: Path, inner: bytes, item: TreeEntry) -> Md5 | None:
         """The md5 of a file of the work tree, if its bytes are still those that were kept."""
         raw = os.path.join(os.fsencode(place), inner) if inner else os.fsencode(place)
+        state = hasher(self._store.algorithm)
         try:
-            md5 = md5_file(os.fsdecode(raw))
-            if item.mode == LINK:
-                inside = Path(os.fsdecode(os.path.realpath(raw))).is_relative_to(self._workspace.root.resolve())
-                return md5 if inside else None
-            status = os.lstat(raw)
-            digest = self._workspace.index.lookup(raw, status) if stat.S_ISREG(status.st_mode) else None
-            if digest is None:  # too young to be told from a change of the last two seconds
-                digest = str(digest_file(Path(os.fsdecode(raw)), self._store.algorithm))
-        except FileNotFoundError:
+            md5 = md5_file(raw, beside=state)
+        except (FileNotFoundError, IsADirectoryError):
             return None
-        except IsADirectoryError:
-            return None
+        if item.mode == LINK:
+            inside = Path(os.fsdecode(os.path.realpath(raw))).is_relative_to(self._workspace.root.resolve())
+            return md5 if inside else None
+        digest = f"{self._store.algorithm}:{state.hexdigest()}"
         if digest != item.digest:
             raise ChangedWhileRead(
                 f"{os.fsdecode(raw)} changed while it was imported", hint="wait until whatever writes it is done"

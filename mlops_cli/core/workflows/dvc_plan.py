@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +20,9 @@ from mlops_cli.core.errors import IntegrityError, MloError, NotFound, UsageError
 from mlops_cli.core.pipeline.environment import USUAL, USUAL_PREFIXES
 from mlops_cli.core.pipeline.graph import Graph, build_graph
 from mlops_cli.core.pipeline.metrics import read_metrics
-from mlops_cli.core.project import yaml12
-from mlops_cli.core.project.load import Source, convert
+from mlops_cli.core.project.load import FILE_NAME, Source
 from mlops_cli.core.project.paths import is_reserved
-from mlops_cli.core.project.schema import Project
+from mlops_cli.core.project.settings import Loaded, load
 from mlops_cli.core.workflows.dvc_content import CACHE, Contents
 from mlops_cli.core.workflows.init import name_of
 
@@ -91,7 +92,9 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 class Plan:
     """What will be written, made without writing anything."""
 
-    def __init__(self, dvc: DvcProject, *, force: bool, dry_run: bool) -> None:
+    def __init__(
+        self, dvc: DvcProject, environ: Mapping[str, str], environment: str | None, *, force: bool, dry_run: bool
+    ) -> None:
         self.dvc = dvc
         self.root = dvc.root
         translation = translate(dvc, is_usual=_is_usual)
@@ -113,8 +116,9 @@ class Plan:
             settings["remotes"] = {**remotes, **(self.old.get("remotes") or {})}
         self.remotes = settings["remotes"]
         self.text = render(str(name), self.stages, settings)
-        self.project: Project = convert(yaml12.read(self.text, "mlo.yaml")[0], [])
-        if not force and not dry_run and self._stands() and (self.root / "mlo.yaml").read_text() != self.text:
+        loaded = self._loaded(environ, environment)
+        self.project, self.settings = loaded.project, loaded.settings
+        if not force and not dry_run and self._stands() and (self.root / FILE_NAME).read_text() != self.text:
             raise WouldOverwrite(
                 f"{self.root / 'mlo.yaml'} exists already",
                 hint="--dry-run shows what would come; --force writes it, and keeps a copy of yours",
@@ -154,12 +158,21 @@ class Plan:
     def maker(self, path: str) -> str | None:
         return next((stage.name for stage in self.stages if path in stage.outs), None)
 
+    def _loaded(self, environ: Mapping[str, str], environment: str | None) -> Loaded:
+        """The project as any command will read it: with the user's settings, which may name another cache."""
+        overlay = f"mlo.{environment}.yaml"
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / FILE_NAME).write_text(self.text, encoding="utf-8")
+            if environment and (self.root / overlay).is_file():
+                shutil.copyfile(self.root / overlay, Path(folder) / overlay)
+            return load(Path(folder), environ, environment=environment)
+
     def _stands(self) -> bool:
-        return os.path.lexists(self.root / "mlo.yaml")
+        return os.path.lexists(self.root / FILE_NAME)
 
     def _existing(self, *, force: bool) -> dict[str, Any] | None:
         """The mlo.yaml that --force carries on from."""
-        return Source(self.root / "mlo.yaml").document if force and self._stands() else None
+        return Source(self.root / FILE_NAME).document if force and self._stands() else None
 
     def _is_possible(self, path: str, source: str, *, must: bool = False) -> bool:
         """Whether data may lie there. Raises IntegrityError for what is git's or mlo's own."""

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mlops_cli.core.base.files import machine_errors, safe_join, write_atomic
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data.dvc_project import find_dvc_root, read_project
 from mlops_cli.core.data.dvc_render import ignore_text
-from mlops_cli.core.data.dvc_stages import Data, Left
+from mlops_cli.core.data.dvc_stages import Left, followed_url
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
 from mlops_cli.core.project.lock import Lock, SourceLock, StageLock
 from mlops_cli.core.store.checkout import Wanted, restore_all
@@ -25,8 +27,6 @@ from mlops_cli.core.workflows.dvc_remotes import DvcRemotes
 from mlops_cli.core.workflows.dvc_results import NotHonest, stage_lock
 from mlops_cli.core.workflows.workspace import Workspace
 
-_SOURCES = ("http://", "https://", "s3://", "gs://")
-
 
 def import_dvc(
     start: Path,
@@ -35,6 +35,7 @@ def import_dvc(
     dry_run: bool = False,
     force: bool = False,
     local: bool = False,
+    environment: str | None = None,
     command_line: str = "mlo",
     progress: Progress,
 ) -> Imported:
@@ -44,8 +45,8 @@ def import_dvc(
     would do harm, WouldOverwrite if mlo.yaml is there and not `force`; nothing is written then.
     """
     root = find_dvc_root(start)
-    plan = Plan(read_project(root), force=force, dry_run=dry_run)
-    workspace = Workspace(root, plan.project, [], environ, command_line=command_line, progress=progress)
+    plan = Plan(read_project(root), environ, environment, force=force, dry_run=dry_run)
+    workspace = Workspace(root, plan.project, plan.settings, environ, command_line=command_line, progress=progress)
     remotes = None if local or dry_run else DvcRemotes(root, plan.dvc.config, progress)
     contents = Contents(workspace, plan.caches, remotes)
     contents.read_manifests(out for _, out in plan.outs)
@@ -55,6 +56,13 @@ def import_dvc(
         return plan.foreseen(contents)
     with workspace.exclusive():
         return _Import(workspace, plan, contents, force=force).run()
+
+
+class _Marker(msgspec.Struct, frozen=True):
+    """`.mlo/import.json`, while an import puts data into the work tree; see core/data/DVC.md."""
+
+    version: int
+    absent: list[str]
 
 
 class _Import:
@@ -68,6 +76,8 @@ class _Import:
         self._written: list[str] = []
         self._copies: list[str] = []
         self._left = list(plan.left)
+        self._marker = workspace.paths.private / "import.json"
+        self._absent: set[str] = set()
 
     def run(self) -> Imported:
         self._write_ignores()  # before the index looks at anything
@@ -77,27 +87,26 @@ class _Import:
             self._left.append(Left(where, f"its bytes do not have the md5 {name.md5}", "remove it, then dvc fetch"))
         before = self._workspace.read_lock()
         data, kept = self._data(before, brought)
+        self._begin_checkout(brought)
         checked_out = self._check_out(brought, data)
         locks, rows = self._results(brought, checked_out)
         stages = {name: lock for name, lock in before.stages.items() if name in self._plan.project.stages}
-        stages = {**locks, **stages} if not self._force else {**stages, **locks}
+        # DVC's results hold for what stands here now; of mlo's own that is only known of those with the same key.
+        stages |= {name: lock for name, lock in locks.items() if name not in stages or stages[name].key != lock.key}
         outs = {path for node in self._plan.graph.nodes.values() for path in node.outs}
         data = {path: entry for path, entry in data.items() if path not in outs}
         self._write(before, Lock(data=data, stages=stages, sources=self._sources(before, data)))
+        self._marker.unlink(missing_ok=True)
+        lacking = {item.path for item in self._plan.data} - kept  # outputs of stages can be made again
         return self._plan.answer(
             written=self._written,
             copies=self._copies,
             data=self._rows(brought, kept, checked_out),
             stages=rows,
             left=self._left,
-            missing=[path for name, item in brought.items() if name in self._own for path in item.missing],
-            damaged=[path for name, item in brought.items() if name in self._own for path in item.damaged],
+            missing=[path for name in brought if name in lacking for path in brought[name].missing],
+            damaged=[path for name in brought if name in lacking for path in brought[name].damaged],
         )
-
-    @property
-    def _own(self) -> set[str]:
-        """The outputs that no stage of mlo makes again."""
-        return {item.path for item in self._plan.data}
 
     # -- mlo.lock ------------------------------------------------------------------------------------------
 
@@ -106,7 +115,9 @@ class _Import:
         for item in self._plan.data:
             entry = brought[item.path].entry
             known = before.data.get(item.path)
-            if known is not None and known != entry and not self._force:
+            if known is not None and entry is None:
+                kept.add(item.path)
+            elif known is not None and known != entry and not self._force:
                 kept.add(item.path)
                 self._left.append(
                     Left(item.path, "mlo.lock has another version of it already, which stays", "--force takes DVC's")
@@ -119,7 +130,7 @@ class _Import:
         """What `dvc import-url` brought can be followed by `mlo data update`."""
         sources = {path: source for path, source in before.sources.items() if path in data}
         for item in self._plan.data:
-            url = _followed(item)
+            url = followed_url(item.origin)
             if url is not None and item.path in data and item.path not in sources:
                 sources[item.path] = SourceLock(url, data[item.path].digest, data[item.path].size)
         return sources
@@ -146,7 +157,7 @@ class _Import:
             locks[carried.name] = lock
             rows.append(StageRow(carried.name, "up to date"))
             for path, entry in lock.outs.items():
-                if brought[path].absent:
+                if path in self._absent:
                     waiting.append(Wanted(entry, self._workspace.root / path))
                     checked_out.add(path)
                 elif brought[path].links:
@@ -159,6 +170,17 @@ class _Import:
 
     # -- the work tree -------------------------------------------------------------------------------------
 
+    def _begin_checkout(self, brought: Mapping[str, Brought]) -> None:
+        """Note what is not there before any of it is: an import that died half-way is completed by the next one."""
+        self._absent = {path for path, item in brought.items() if item.absent}
+        try:
+            known = msgspec.json.decode(self._marker.read_bytes(), type=_Marker)
+            self._absent |= set(known.absent) & brought.keys()
+        except (FileNotFoundError, msgspec.DecodeError):
+            pass
+        if self._absent:
+            write_atomic(self._marker, msgspec.json.encode(_Marker(1, sorted(self._absent))))
+
     def _check_out(self, brought: Mapping[str, Brought], data: Mapping[str, Entry]) -> set[str]:
         """Put data where none stands, and real files where there are links into DVC's cache."""
         done: set[str] = set()
@@ -169,7 +191,7 @@ class _Import:
             if entry is None or entry != found.entry:
                 continue
             place = self._workspace.root / item.path
-            if found.absent:
+            if item.path in self._absent:
                 waiting.append(Wanted(entry, place))
                 done.add(item.path)
             elif found.links:
@@ -254,11 +276,3 @@ class _Import:
                 )
             )
         return rows
-
-
-def _followed(item: Data) -> str | None:
-    """The URL that `dvc import-url` brought data from, if mlo can ask it without secrets."""
-    if len(item.origin) != 1 or "repo" in item.origin[0].origin:
-        return None
-    url = item.origin[0].written
-    return url if url.startswith(_SOURCES) and not set(url) & set("@?#") else None
