@@ -144,3 +144,27 @@ def test_status_of_some_paths(mlo: Mlo, project: Path) -> None:
         "data/raw/sub/b"
     ]
     mlo("data", "status", "data/raw/many", "--exit-code")
+
+
+def test_status_says_what_a_remote_lacks(mlo: Mlo, project: Path) -> None:
+    answer = mlo("data", "status", "--remote", "--exit-code", exit_code=3)
+    assert "not on origin  data/raw  (22 files, 55 B)" in answer.stdout
+    assert "not on origin  data/single  (1 file, 4 B)" in answer.stdout
+    mlo("data", "push")
+    answer = mlo("data", "status", "--remote", "--exit-code")
+    assert answer.stdout.splitlines()[-1].startswith("origin (")
+    assert answer.stdout.splitlines()[-1].endswith("has all of it")
+    (project / "data/raw/a").write_bytes(b"changed\n")
+    assert mlo("data", "status", "--remote", "origin", "data/raw", "--json").json["remote"]["absent"] == []
+    mlo("data", "add", "data/raw")
+    document = mlo("data", "status", "-r", "data/raw", "--json").json
+    assert document["changes"] == []
+    assert document["remote"]["name"] == "origin"
+    assert document["remote"]["absent"] == [{"path": "data/raw", "files": 1, "size": 8}]
+    assert mlo("data", "status", "--json").json["remote"] is None
+
+
+def test_status_of_a_remote_that_there_is_not(mlo: Mlo, project: Path) -> None:
+    assert "backup is not in mlo.lock" in mlo("data", "status", "--remote", "backup", exit_code=6).stderr
+    (project / "mlo.yaml").write_text("name: x\n")
+    assert "no remote is named" in mlo("data", "status", "--remote", exit_code=5).stderr

@@ -123,8 +123,14 @@ def mv(
 @app.command()
 def status(
     ctx: typer.Context,
-    paths: SomePaths = None,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if anything changed.")] = False,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REMOTE] [PATH]...", help="Only these; everything in mlo.lock if left out."),
+    ] = None,
+    remote: Annotated[
+        bool, typer.Option("--remote", "-r", help="Also say what is not on the remote; its name may follow.")
+    ] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if anything changed or is not there.")] = False,
 ) -> None:
     """Say which files are not as mlo.lock has them.
 
@@ -132,12 +138,14 @@ def status(
     Examples:
       mlo data status
       mlo data status data/raw --exit-code
+      mlo data status --remote backup
     """
     from mlops_cli.cli.views.data import show_status
-    from mlops_cli.core.workflows.data_status import data_status
+    from mlops_cli.core.workflows.data_status import data_status, remote_and_paths
 
     here = open_context(ctx)
-    found = data_status(here.workspace, [here.folder / path for path in paths or ()])
+    there, places = remote_and_paths(here.workspace, paths or (), here.folder, asked=remote)
+    found = data_status(here.workspace, places, remote=there)
     here.output.show(found, show_status)
     if exit_code and not found.clean:
         raise typer.Exit(int(Exit.WARNED))

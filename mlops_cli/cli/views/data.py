@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.workflows.data import AddResult, Moved, RemoveResult
     from mlops_cli.core.workflows.data_checkout import CheckoutResult
     from mlops_cli.core.workflows.data_links import UnprotectResult
-    from mlops_cli.core.workflows.data_status import DataDiff, DataStatus
+    from mlops_cli.core.workflows.data_status import DataDiff, DataStatus, OnRemote
     from mlops_cli.core.workflows.transfer import Brought, Sent
 
 Row = TypeVar("Row", "FileState", "Difference")
@@ -88,9 +88,26 @@ def show_status(result: DataStatus, output: Output) -> None:
         output.line("no data is versioned yet; start with: mlo data add PATH")
         return
     amount = f"{plural(result.entries, 'entry')}, {plural(result.files, 'file')}, {human_bytes(result.size)}"
-    if result.clean:
+    if result.changes:
+        _show_changes(result, amount, output)
+    else:
         output.line(f"data is as mlo.lock says: {amount}")
-        return
+    if result.remote is not None:
+        _show_absent(result.remote, output)
+
+
+def _show_absent(remote: OnRemote, output: Output) -> None:
+    where = f"{remote.name} ({remote.url})"
+    for row in remote.absent:
+        amount = f"{plural(row.files, 'file')}, {human_bytes(row.size)}" if row.files else "its folders' trees"
+        output.line(f"not on {remote.name}  {row.path}  ({amount})", style="yellow")
+    if remote.absent:
+        output.line("mlo push sends what a remote lacks", style="dim")
+    else:
+        output.line(f"{where} has all of it")
+
+
+def _show_changes(result: DataStatus, amount: str, output: Output) -> None:
     lines = _folded(result.changes, lambda row: row.state)
     for rows in lines[:_SHOWN]:
         state, size = rows[0].state, human_bytes(sum(row.size for row in rows))

@@ -15,23 +15,38 @@ from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, differ, names
 from mlops_cli.core.errors import MachineError, NotFound, UsageError
 from mlops_cli.core.project.lock import Lock, parse_lock
+from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.store.absent import Absent
+from mlops_cli.core.store.transfer import absent_on
 from mlops_cli.core.workflows.workspace import Workspace
 
 WORK_TREE = "work tree"
 
 
+class OnRemote(msgspec.Struct, frozen=True):
+    """The entries that a remote has not all of, as mlo.lock has them, with the files and bytes that it lacks."""
+
+    name: str
+    url: str
+    absent: list[Absent]
+
+
 class DataStatus(msgspec.Struct, frozen=True):
-    """`entries` and `files` were looked at; `changes` are those not as mlo.lock says. Sizes in bytes."""
+    """`entries` and `files` were looked at; `changes` are those not as mlo.lock says. Sizes in bytes.
+
+    `remote` says what a remote lacks, if that was asked.
+    """
 
     entries: int
     files: int
     size: int
     changes: list[compare.FileState]
     totals: dict[compare.State, compare.Amount]
+    remote: OnRemote | None = None
 
     @property
     def clean(self) -> bool:
-        return not self.changes
+        return not self.changes and not (self.remote is not None and self.remote.absent)
 
 
 class DataDiff(msgspec.Struct, frozen=True):
@@ -48,8 +63,11 @@ class DataDiff(msgspec.Struct, frozen=True):
         return not self.changes and not self.unread
 
 
-def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
-    """Compare every entry, or those asked for, with the work tree and the cache, file by file."""
+def data_status(workspace: Workspace, paths: Sequence[Path] = (), *, remote: Remote | None = None) -> DataStatus:
+    """Compare every entry, or those asked for, with the work tree and the cache, file by file.
+
+    With `remote`, ask it too. Raises NotFound for a path that mlo.lock does not know, RemoteError.
+    """
     lock = workspace.read_lock()
     chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
     changes: list[compare.FileState] = []
@@ -65,10 +83,24 @@ def data_status(workspace: Workspace, paths: Sequence[Path] = ()) -> DataStatus:
         )
         changes += compare.under(found, name, below)
     _save_index(workspace)
-    entries = [lock.entries[name] for name in chosen]
-    return DataStatus(
-        len(chosen), sum(e.files for e in entries), sum(e.size for e in entries), changes, compare.amounts(changes)
-    )
+    entries = {name: lock.entries[name] for name in chosen}
+    files, size = sum(entry.files for entry in entries.values()), sum(entry.size for entry in entries.values())
+    there = None if remote is None else OnRemote(remote.name, remote.url, absent_on(workspace.store, remote, entries))
+    return DataStatus(len(chosen), files, size, changes, compare.amounts(changes), there)
+
+
+def remote_and_paths(
+    workspace: Workspace, words: Sequence[str], folder: Path, *, asked: bool
+) -> tuple[Remote | None, list[Path]]:
+    """The remote to ask, if one is `asked`, and the paths among `words`, meant from `folder`.
+
+    The first word is the remote's name if it is no path. Raises ProjectError if there are no remotes.
+    """
+    paths = [folder / word for word in words]
+    if not asked:
+        return None, paths
+    named = bool(words) and words[0] in workspace.project.remotes and not os.path.lexists(paths[0])
+    return workspace.remote(words[0] if named else None), paths[named:]
 
 
 def data_diff(
