@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,10 +16,11 @@ from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import compare, differ, names
 from mlops_cli.core.errors import MachineError, NotFound, UsageError
 from mlops_cli.core.project.lock import Lock, parse_lock
-from mlops_cli.core.remotes.remote import Remote
-from mlops_cli.core.store.absent import Absent
-from mlops_cli.core.store.transfer import absent_on
 from mlops_cli.core.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlops_cli.core.remotes.remote import Remote
+    from mlops_cli.core.store.absent import Absent
 
 WORK_TREE = "work tree"
 
@@ -85,7 +87,7 @@ def data_status(workspace: Workspace, paths: Sequence[Path] = (), *, remote: Rem
     _save_index(workspace)
     entries = {name: lock.entries[name] for name in chosen}
     files, size = sum(entry.files for entry in entries.values()), sum(entry.size for entry in entries.values())
-    there = None if remote is None else OnRemote(remote.name, remote.url, absent_on(workspace.store, remote, entries))
+    there = None if remote is None else _on_remote(workspace, remote, entries)
     return DataStatus(len(chosen), files, size, changes, compare.amounts(changes), there)
 
 
@@ -166,6 +168,12 @@ def lock_at(workspace: Workspace, revision: str) -> Lock:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------
+
+
+def _on_remote(workspace: Workspace, remote: Remote, entries: dict[str, Entry]) -> OnRemote:
+    from mlops_cli.core.store.transfer import absent_on  # a plain status shall not pay for what talks to remotes
+
+    return OnRemote(remote.name, remote.url, absent_on(workspace.store, remote, entries))
 
 
 def _range(word: str) -> list[str] | None:
