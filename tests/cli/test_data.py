@@ -267,8 +267,9 @@ def test_a_corrupt_object_is_found_and_healed_from_the_remote(mlo: Mlo, project:
     assert not (project / "data/raw/a").exists()
     answer = mlo("data", "fsck", "--json", exit_code=7).json
     assert answer["bad"][0]["paths"] == ["data/raw/a"]
-    mlo("data", "fsck", exit_code=7)
-    assert "1 object" in mlo("data", "pull").stdout
+    assert "fsck --repair" in mlo("data", "fsck", exit_code=7).stdout
+    assert "mended from remote origin" in mlo("data", "fsck", "--repair").stdout
+    mlo("data", "checkout")
     assert (project / "data/raw/a").read_bytes() == b"1\n"
     assert "all good" in mlo("data", "fsck").stdout
 
@@ -300,21 +301,24 @@ def test_push_and_pull_into_a_clone(mlo: Mlo, project: Path, monkeypatch: pytest
 def test_a_missing_and_a_corrupt_object_on_the_remote_are_named(
     mlo: Mlo, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "data/raw/c").write_bytes(b"333\n")
+    first, second = (bytes([number]) * 300_000 for number in b"12")  # too large for a pack
+    (project / "data/raw/a").write_bytes(first)
+    (project / "data/raw/sub/b").write_bytes(second)
     mlo("data", "add", "data/raw")
     mlo("data", "push")
     objects = {p.read_bytes(): p for p in (project.parent / "far/objects").rglob("*") if p.is_file()}
-    objects[b"22\n"].unlink()
+    objects[second].unlink()
     monkeypatch.chdir(clone(project))
     answer = mlo("data", "pull", exit_code=6)
     assert "data/raw/sub/b" in answer.stderr
-    assert Path("data/raw/a").read_bytes() == b"1\n"
+    assert Path("data/raw/a").read_bytes() == first
     assert not Path("data/raw/sub/b").exists()
     Path("data/raw/a").unlink()
     for path in Path(".mlo/cache/objects").rglob("*"):
-        if path.is_file() and path.read_bytes() == b"1\n":
+        if path.is_file() and path.read_bytes() == first:
             path.unlink()
-    objects[b"1\n"].write_bytes(b"?\n")
+    objects[first].chmod(0o644)
+    objects[first].write_bytes(second)
     answer = mlo("data", "pull", exit_code=7)
     assert "data/raw/a" in answer.stderr
     assert not Path("data/raw/a").exists()
