@@ -328,6 +328,7 @@ def test_an_mlo_yaml_of_the_users_is_refused_and_under_force_kept(project: Path,
     assert not (project / "mlo.lock").exists()
     found = mlo("import", "dvc", "--force", "--json").json
     assert found["copies"] == ["mlo.yaml.1.bak"]
+    assert "stages of your mlo.yaml: own" in [item["item"] for item in found["left"]]
     assert (project / "mlo.yaml.1.bak").read_text() == mine
     document = yaml12.read((project / "mlo.yaml").read_text(), "mlo.yaml")[0]
     assert (document["name"], document["hash"], document["serve"]) == ("mine", "blake3", {"port": 9000})

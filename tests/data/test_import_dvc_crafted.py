@@ -276,6 +276,27 @@ def test_parameters_of_other_files_are_deps_and_compared(bare: Path, mlo: Mlo) -
     assert mlo("import", "dvc", "--force", "--json").json["stages"][0]["reason"] == "q.json changed since DVC ran it"
 
 
+def test_a_folder_of_code_with_a_broken_link_is_a_dep_like_any_other(bare: Path, mlo: Mlo) -> None:
+    (bare / "src").mkdir()
+    (bare / "src" / "a.py").write_text("pass\n")
+    (bare / "src" / "gone").symlink_to("nowhere")
+    (bare / "o").write_text("o")
+    (bare / "dvc.yaml").write_text("stages: {s: {cmd: x, deps: [src], outs: [o], meta: {who: ada}}}\n")
+    (bare / "dvc.lock").write_text(
+        f"schema: '2.0'\nstages:\n  s:\n    cmd: x\n    deps: [{{path: src, hash: md5, md5: {'0' * 32}.dir}}]\n"
+        f"    outs: [{{path: o, hash: md5, md5: {md5(b'o')}}}]\n"
+    )
+    found = mlo("import", "dvc", "--json").json
+    assert found["stages"][0]["reason"] == "src changed since DVC ran it"
+    assert "stage s: meta" in left(found)
+
+
+def test_a_folder_in_the_place_of_mlo_yaml_is_refused(bare: Path, mlo: Mlo) -> None:
+    (bare / "mlo.yaml").mkdir()
+    mlo("import", "dvc", exit_code=5)
+    mlo("import", "dvc", "--force", exit_code=5)
+
+
 def test_an_ignore_file_of_the_users_stays(bare: Path, mlo: Mlo) -> None:
     (bare / ".dvcignore").write_text("*.tmp\n")
     (bare / ".mloignore").write_text("mine\n")

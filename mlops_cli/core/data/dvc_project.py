@@ -139,6 +139,7 @@ def _stages(
             stage,
             template=stage.template if is_templated(hand) else None,
             templated=sorted(expressions(hand)),
+            unknown=[*stage.unknown, *(["meta"] if raw.get("meta") else [])],
         )
 
 

@@ -68,6 +68,7 @@ class Contents:
         self._damaged: set[ObjectName] = set()
         self.bad: dict[str, ObjectName] = {}  # files of DVC's whose bytes are not what their name says
         self._manifests: dict[ObjectName, Files] = {}
+        self._stood: dict[tuple[str, ObjectName], str | None] = {}
 
     # -- manifests -----------------------------------------------------------------------------------------
 
@@ -231,18 +232,22 @@ class Contents:
 
     def standing_digest(self, path: str, name: ObjectName) -> str | None:
         """mlo's digest of what stands at a path of the work tree, if it is what DVC calls `name`. Keeps nothing."""
-        place = safe_join(self._workspace.root, path)
+        if (path, name) not in self._stood:  # many stages read the same folder
+            self._stood[path, name] = self._stands_as(safe_join(self._workspace.root, path), name)
+        return self._stood[path, name]
+
+    def _stands_as(self, place: Path, name: ObjectName) -> str | None:
         try:
             found = survey(self._workspace.index, place, self._store.algorithm)
-        except (FileNotFoundError, UnsupportedFile):
+            if not name.is_dir:
+                same = found.entry.kind == "file" and md5_file(place).is_named(name)
+            else:
+                files = {inner for inner, item in found.items.items() if item.mode != DIR}
+                hashes = {os.fsdecode(inner): md5_file(os.path.join(os.fsencode(place), inner)) for inner in files}
+                pairs = [(inner, md5.text if name.legacy else md5.plain) for inner, md5 in hashes.items()]
+                same = found.entry.kind == "dir" and manifest_md5(pairs) == name.md5
+        except (FileNotFoundError, IsADirectoryError, UnsupportedFile):  # broken links, links to folders
             return None
-        if not name.is_dir:
-            same = found.entry.kind == "file" and md5_file(place).is_named(name)
-        else:
-            files = {inner for inner, item in found.items.items() if item.mode != DIR}
-            hashes = {os.fsdecode(inner): md5_file(os.path.join(os.fsencode(place), inner)) for inner in files}
-            pairs = [(inner, md5.text if name.legacy else md5.plain) for inner, md5 in hashes.items()]
-            same = found.entry.kind == "dir" and manifest_md5(pairs) == name.md5
         return found.entry.digest if same else None
 
     # -- the work tree -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from mlops_cli.core.data.dvc_project import DvcProject
 from mlops_cli.core.data.dvc_render import config_losses, remote_sections, render
 from mlops_cli.core.data.dvc_stages import Carried, Left, translate
 from mlops_cli.core.data.names import lock_name
-from mlops_cli.core.errors import IntegrityError, MloError, NotFound, UsageError, WouldOverwrite
+from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError, UsageError, WouldOverwrite
 from mlops_cli.core.pipeline.environment import USUAL, USUAL_PREFIXES
 from mlops_cli.core.pipeline.graph import Graph, build_graph
 from mlops_cli.core.pipeline.metrics import read_metrics
@@ -114,11 +114,18 @@ class Plan:
             name = self.old.get("name", name)
             settings |= {key: self.old[key] for key in _CARRIED_OVER if key in self.old}
             settings["remotes"] = {**remotes, **(self.old.get("remotes") or {})}
+            gone = sorted(set(self.old.get("stages") or {}) - {stage.name for stage in self.stages})
+            if gone:
+                self.left.append(
+                    Left(
+                        f"stages of your {FILE_NAME}: {', '.join(gone)}", "DVC's stages stand there now", "see the copy"
+                    )
+                )
         self.remotes = settings["remotes"]
         self.text = render(str(name), self.stages, settings)
         loaded = self._loaded(environ, environment)
         self.project, self.settings = loaded.project, loaded.settings
-        if not force and not dry_run and self._stands() and (self.root / FILE_NAME).read_text() != self.text:
+        if not force and not dry_run and self._stands() and self._own_text() != self.text.encode():
             raise WouldOverwrite(
                 f"{self.root / 'mlo.yaml'} exists already",
                 hint="--dry-run shows what would come; --force writes it, and keeps a copy of yours",
@@ -167,12 +174,19 @@ class Plan:
                 shutil.copyfile(self.root / overlay, Path(folder) / overlay)
             return load(Path(folder), environ, environment=environment)
 
+    def _own_text(self) -> bytes | None:
+        return (self.root / FILE_NAME).read_bytes() if (self.root / FILE_NAME).is_file() else None
+
     def _stands(self) -> bool:
         return os.path.lexists(self.root / FILE_NAME)
 
     def _existing(self, *, force: bool) -> dict[str, Any] | None:
         """The mlo.yaml that --force carries on from."""
-        return Source(self.root / FILE_NAME).document if force and self._stands() else None
+        if not force or not self._stands():
+            return None
+        if not (self.root / FILE_NAME).is_file():
+            raise WouldOverwrite(f"{self.root / FILE_NAME} is no file", hint="move it away")
+        return Source(self.root / FILE_NAME).document
 
     def _is_possible(self, path: str, source: str, *, must: bool = False) -> bool:
         """Whether data may lie there. Raises IntegrityError for what is git's or mlo's own."""
@@ -184,7 +198,7 @@ class Plan:
             lock_name(self.root, Path(path))
         except UsageError as error:
             if must:
-                raise
+                raise ProjectError(f"{source} writes {path}: {error.message}", hint=error.hint) from None
             self.left.append(Left(f"{source}: {path}", error.message, error.hint or "move it"))
             return False
         return True
