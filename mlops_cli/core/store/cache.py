@@ -75,6 +75,11 @@ class CacheFolder:
         """Held shared by writers, and by whoever removes objects alone. Readers need none."""
         return FileLock(self.path / "lock", command=command)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether the lock is held here."""
+        return self._writers > 0
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Keep the collector of garbage out until what is put inside has been named by a lock or a record. Nests."""

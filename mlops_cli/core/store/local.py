@@ -51,8 +51,11 @@ class LocalStore:
     def put_text(self, data: bytes) -> str:
         """As put_bytes; returns the digest as text, which hot loops carry."""
         digest = f"{self.algorithm}:{self._hex(data)}"
-        if not self._holds(digest, data):
-            self._keep(digest, data)
+        if self._batch is not None:
+            self._put(digest, data)
+        else:
+            with self.writing():
+                self._put(digest, data)
         return digest
 
     def put_file(self, path: Path, *, seen: Callable[[int], None] | None = None) -> Digest:
@@ -76,8 +79,8 @@ class LocalStore:
         """Keep bytes that came from elsewhere under the name they came with. Raises ObjectCorrupt, keeping nothing."""
         if hex_function(digest.algorithm)(data) != digest.hex:
             raise _not_its_bytes(digest)
-        if not self._holds(str(digest), data):
-            self._keep(str(digest), data)
+        with self.writing():
+            self._put(str(digest), data)
 
     def put_absent(self, algorithm: str, objects: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep small objects (raw digest, bytes) that the caller verified and `missing` denied."""
@@ -129,9 +132,17 @@ class LocalStore:
                 self._batch.abandon()
                 self._batch = None
 
-    def writing(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
         """Keep the collector of garbage out until what is put inside has been named by a lock or a record. Nests."""
-        return self.folder.writing()
+        first = not self.folder.is_writing
+        with self.folder.writing():
+            if first:
+                # What was there when this store last looked may have been collected since.
+                self.packs.rescan()
+                self.packs.forget_freshened()
+                self.loose.forget_listings()
+            yield
 
     def temporary(self) -> str:
         """The path of a new file on the objects' file system. Not created."""
@@ -145,7 +156,7 @@ class LocalStore:
     # -- asking --------------------------------------------------------------------------------------------
 
     def has(self, digest: Digest) -> bool:
-        return self.size(str(digest)) is not None
+        return self.size(str(digest)) is not None or self._came(str(digest))
 
     def size(self, digest: str) -> int | None:
         """Bytes of an object as it lies there; None if there is none."""
@@ -235,11 +246,12 @@ class LocalStore:
     def place(self, digest: str, target: bytes, *, link: Sequence[str], executable: bool, new: bool = False) -> None:
         """As copy_to. `new`: nothing may stand at `target`; raises FileExistsError. What lies in a pack is copied."""
         with machine_errors(f"cannot write {os.fsdecode(target)}"):
-            if self.packs.find(digest) is not None or (self._batch is not None and self._batch.holds(digest)):
-                placing.place_bytes(self, self.read(Digest.parse(digest)), target, executable=executable, new=new)
-            else:
-                source = self.loose.path(digest)
-                placing.place(self, digest, source, target, link=link, executable=executable, new=new)
+            if self.packs.find(digest) is None and not (self._batch is not None and self._batch.holds(digest)):
+                with contextlib.suppress(ObjectMissing):  # packed meanwhile, or nowhere, which `read` finds out
+                    source = self.loose.path(digest)
+                    placing.place(self, digest, source, target, link=link, executable=executable, new=new)
+                    return
+            placing.place_bytes(self, self.read(Digest.parse(digest)), target, executable=executable, new=new)
 
     def quarantine(self, digest: Digest) -> Path | None:
         """Set a bad loose object aside, so that a good one can take its place; where it went, None if it was gone."""
@@ -323,8 +335,9 @@ class LocalStore:
             os.utime(self.loose.path(digest))
         return True
 
-    def _keep(self, digest: str, data: bytes) -> None:
-        """Put bytes that the store lacks."""
+    def _put(self, digest: str, data: bytes) -> None:
+        if self._holds(digest, data):
+            return
         if self._batch is not None and len(data) <= SMALL_BYTES:
             try:
                 self._batch.put(digest, data)
@@ -344,7 +357,7 @@ class LocalStore:
             copies.append(self.temporary())
             return placing.copy_in(handle, status.st_size, copies[-1], self.algorithm, seen)
 
-        with machine_errors(f"cannot add {os.fsdecode(path)} to the cache {self.cache}"):
+        with self.writing(), machine_errors(f"cannot add {os.fsdecode(path)} to the cache {self.cache}"):
             try:
                 digest, status = read_stable(path, consume)
                 if not self._is_good(digest, status.st_size):

@@ -50,6 +50,10 @@ class Loose:
             found = self._listings[digest[:at]] = frozenset(listing(os.path.dirname(self.path(digest))))
         return digest[at:] in found
 
+    def forget_listings(self) -> None:
+        """Look again before saying what may be there."""
+        self._listings.clear()
+
     def ready(self, digest: str) -> str:
         """The path for a new object, its folder made durable if it is new."""
         path = self.path(digest)

@@ -138,6 +138,10 @@ class Packs:
             with contextlib.suppress(PermissionError, FileNotFoundError):  # another user's, in a shared cache
                 os.utime(self.path(name))
 
+    def forget_freshened(self) -> None:
+        """Freshen each pack again when it is next needed."""
+        self._fresh.clear()
+
     def drop(self, names: Iterable[str]) -> None:
         """Remove packs from the folder."""
         for name in names:
