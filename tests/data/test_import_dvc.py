@@ -361,6 +361,7 @@ def test_links_into_dvcs_cache_become_files(project: Path, mlo: Mlo) -> None:
     cached = objects(project / ".dvc" / "cache")
     linked = [project / "data" / "one.csv", project / "data" / "raw" / "a.txt", project / "out" / "red.txt"]
     before = {path: path.read_bytes() for path in linked}
+    (project / "data" / "raw" / "empty").mkdir()
     for path in linked:
         target = cached[path.read_bytes()]
         path.unlink()

@@ -152,6 +152,7 @@ def test_a_bucket_is_read_with_the_secrets_of_config_local(
 def test_what_dvc_brought_from_elsewhere_keeps_its_address(bare: Path, mlo: Mlo) -> None:
     name = put(bare / ".dvc" / "cache", b"far")
     for path, deps in {
+        "local.txt": "{path: /elsewhere/far.txt, md5: abcdefabcdefabcdefabcdefabcdefab}",
         "url.txt": "{path: 'https://example.org/far.txt', etag: abc}",
         "repo.txt": "{path: data/far.txt, repo: {url: 'https://example.org/r.git', rev_lock: 0123456789abcdef}}",
     }.items():
@@ -162,7 +163,10 @@ def test_what_dvc_brought_from_elsewhere_keeps_its_address(bare: Path, mlo: Mlo)
     assert lock.sources["url.txt"].url == "https://example.org/far.txt"
     assert lock.sources.keys() == {"url.txt"}
     assert (bare / "repo.txt").read_bytes() == b"far"
-    assert list(left(found)) == ["repo.txt.dvc: imported from https://example.org/r.git data/far.txt at 0123456789ab"]
+    assert list(left(found)) == [
+        "local.txt.dvc: imported from /elsewhere/far.txt",
+        "repo.txt.dvc: imported from https://example.org/r.git data/far.txt at 0123456789ab",
+    ]
 
 
 def test_files_that_the_cloud_keeps_by_version_are_found_by_their_md5(bare: Path, mlo: Mlo) -> None:
@@ -283,7 +287,7 @@ def test_a_folder_of_code_with_a_broken_link_is_a_dep_like_any_other(bare: Path,
     (bare / "o").write_text("o")
     (bare / "dvc.yaml").write_text("stages: {s: {cmd: x, deps: [src], outs: [o], meta: {who: ada}}}\n")
     (bare / "dvc.lock").write_text(
-        f"schema: '2.0'\nstages:\n  s:\n    cmd: x\n    deps: [{{path: src, hash: md5, md5: {'0' * 32}.dir}}]\n"
+        f"schema: '2.0'\nstages:\n  s:\n    cmd: x\n    deps: [{{path: src, hash: md5, md5: {'a' * 32}.dir}}]\n"
         f"    outs: [{{path: o, hash: md5, md5: {md5(b'o')}}}]\n"
     )
     found = mlo("import", "dvc", "--json").json

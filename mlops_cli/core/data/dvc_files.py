@@ -305,11 +305,12 @@ def _dep(item: Any, wdir: str, where: str) -> DvcDep:
         item = {"path": item}
     written = str(item.get("path", ""))
     origin = {key: item[key] for key in ("repo", "etag", "db", "fs_config", "dataset") if key in item}
-    outside = bool(_URL.match(written)) or bool(origin)
+    path = from_root(wdir, written)
+    outside = path is None or bool(origin)
     return DvcDep(
-        path=None if outside else from_root(wdir, written),
+        path=None if outside else path,
         written=written,
-        name=None if outside else object_name(item, f"{where}: {written}"),
+        name=None if origin or _URL.match(written) else object_name(item, f"{where}: {written}"),
         origin={**origin, "path": written} if outside else {},
     )
 

@@ -54,6 +54,7 @@ class _Standing(msgspec.Struct, frozen=True):
     entry: Entry | None
     files: dict[bytes, tuple[TreeEntry, Md5]]
     links: list[bytes]
+    folders: list[bytes] = []
 
 
 class Contents:
@@ -162,11 +163,14 @@ class Contents:
         if missing or damaged:
             return Brought(path, places=places, missing=missing, damaged=damaged, absent=absent)
         same = same and standing is not None and len(standing.files) == len(files)
-        entry = standing.entry if same and standing is not None and standing.entry is not None else self._entry(rows)
         linked = set(standing.links) if standing is not None else set()
         links = {_shown(path, inner): item.digest for inner, item in rows if inner in linked}
-        differs = not absent and not same and not (links and standing is not None and self._only_links(standing, files))
-        return Brought(path, entry, places, absent=absent, differs=differs, links=links)
+        alike = same or (bool(links) and standing is not None and self._only_links(standing, files))
+        if same and standing is not None and standing.entry is not None:
+            entry = standing.entry
+        else:
+            entry = self._entry(rows, standing.folders if alike and standing is not None else ())
+        return Brought(path, entry, places, absent=absent, differs=not absent and not alike, links=links)
 
     def _only_links(self, standing: _Standing, files: Files) -> bool:
         """Whether the work tree differs from the files in nothing but that some are links into DVC's cache."""
@@ -207,11 +211,11 @@ class Contents:
                 return [(os.fsencode(inner), ObjectName(md5, legacy)) for inner, md5 in pairs]
         return None
 
-    def _entry(self, rows: Sequence[tuple[bytes, TreeEntry]]) -> Entry:
-        """The entry of these files: one file, or trees from the inside out."""
+    def _entry(self, rows: Sequence[tuple[bytes, TreeEntry]], more: Iterable[bytes]) -> Entry:
+        """The entry of these files: one file, or trees from the inside out. `more` are folders that may be empty."""
         if len(rows) == 1 and rows[0][0] == _SELF:
             return rows[0][1].entry
-        folders: dict[bytes, list[TreeEntry]] = {_SELF: []}
+        folders: dict[bytes, list[TreeEntry]] = {_SELF: [], **{folder: [] for folder in more}}
         for inner, item in rows:
             folder = inner.rpartition(b"/")[0]
             folders.setdefault(folder, []).append(item)
@@ -272,7 +276,8 @@ class Contents:
         solid = [inner for inner in items if inner not in linked]
         hashes = self._hashes(place, solid, items)
         files = {inner: (items[inner], md5) for inner in solid if (md5 := hashes[inner]) is not None}
-        return _Standing(entry if not links else None, files, links)
+        folders = [inner for inner, item in walk_bytes(self._store, entry) if item.mode == DIR]
+        return _Standing(entry if not links else None, files, links, folders)
 
     def _hashes(self, place: Path, paths: Sequence[bytes], items: Mapping[bytes, TreeEntry]) -> dict[bytes, Md5 | None]:
         """The md5s of files of the work tree; large ones beside each other, since hashing lets other threads run."""
