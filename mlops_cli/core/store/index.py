@@ -96,6 +96,7 @@ class Index:
         self._root = os.fsencode((root or path.parent.parent).absolute())
         self._known: dict[bytes, Folder | None] = {}  # read or changed; None: forgotten
         self._notes: dict[bytes, tuple[Folder, dict[bytes, bytes]]] = {}  # with raw digests, while files are noted
+        self._asked: dict[bytes, tuple[Folder, dict[bytes, bytes]]] = {}  # digests by name, for lookups one by one
         self._dirty: set[bytes] = set()
         self._dirty_held: dict[str, Entry | None] = {}
         self._checksum, self._body = self._load()
@@ -136,7 +137,11 @@ class Index:
         folder = self.folder(key)
         if folder is None or name in folder.racy or folder.rows.get(name) != mark(status):
             return None
-        return f"{folder.algorithm}:{folder.by_name()[name].hex()}"
+        asked, digests = self._asked.get(key, (None, {}))
+        if asked is not folder:
+            digests = folder.by_name()
+            self._asked[key] = folder, digests
+        return f"{folder.algorithm}:{digests[name].hex()}"
 
     def note(self, path: bytes, status: os.stat_result, digest: str, *, trusted: bool = True) -> None:
         """Remember what a file hashed to. Not `trusted`: written by us but not flushed, so read it once more."""
