@@ -23,20 +23,44 @@ RemoteName = Annotated[
 ]
 
 
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would move.")]
+Revisions = Annotated[
+    list[str] | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision; may be repeated.")
+]
+AllBranches = Annotated[bool, typer.Option("--all-branches", help="As mlo.lock is on every branch.")]
+AllTags = Annotated[bool, typer.Option("--all-tags", help="As mlo.lock was at every tag.")]
+
+
 @app.command()
-def push(ctx: typer.Context, paths: SomePaths = None, remote: RemoteName = None) -> None:
+def push(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    remote: RemoteName = None,
+    rev: Revisions = None,
+    all_branches: AllBranches = False,
+    all_tags: AllTags = False,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
     """Send data to a remote; only what it does not have.
+
+    A path may lie inside an entry. What an earlier push was interrupted in is not sent twice.
 
     \b
     Examples:
       mlo data push
-      mlo data push data/raw --remote backup
+      mlo data push data/raw/2024 --remote backup
+      mlo data push --all-tags --dry-run
     """
     from mlops_cli.cli.views.data import show_sent
-    from mlops_cli.core.workflows.transfer import push_data
+    from mlops_cli.core.workflows.transfer import Asked, push_data
 
     here = open_context(ctx)
-    found = push_data(here.workspace, [here.folder / path for path in paths or ()], remote=remote)
+    asked = Asked([here.folder / path for path in paths or ()], rev or (), all_branches, all_tags)
+    found = push_data(here.workspace, remote=remote, asked=asked, jobs=jobs, dry_run=dry_run)
     here.output.show(found, show_sent)
     found.raise_if_incomplete()
 
@@ -47,20 +71,58 @@ def pull(
     paths: SomePaths = None,
     remote: RemoteName = None,
     force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision.")] = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Bring data from a remote, verified, and check it out.
+
+    A path may lie inside an entry; then only that comes. What an interrupted pull brought does not come twice.
 
     \b
     Examples:
       mlo data pull
-      mlo data pull data/raw --remote backup
+      mlo data pull data/raw/2024 --remote backup
+      mlo data pull data/raw --rev v1.0
     """
     from mlops_cli.cli.views.data import show_brought
     from mlops_cli.core.workflows.transfer import pull_data
 
     here = open_context(ctx)
-    found = pull_data(here.workspace, [here.folder / path for path in paths or ()], remote=remote, force=force)
+    places = [here.folder / path for path in paths or ()]
+    found = pull_data(here.workspace, places, remote=remote, force=force, revision=rev, jobs=jobs, dry_run=dry_run)
     here.output.show(found, show_brought)
+    found.raise_if_incomplete()
+
+
+@app.command()
+def fetch(
+    ctx: typer.Context,
+    paths: SomePaths = None,
+    remote: RemoteName = None,
+    rev: Revisions = None,
+    all_branches: AllBranches = False,
+    all_tags: AllTags = False,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring data from a remote into the cache only.
+
+    The work tree stays as it is; mlo data checkout puts there what was fetched, without the remote.
+
+    \b
+    Examples:
+      mlo data fetch
+      mlo data fetch --all-branches
+      mlo data fetch data/raw/2024 --rev v1.0
+    """
+    from mlops_cli.cli.views.data import show_fetched
+    from mlops_cli.core.workflows.transfer import Asked, fetch_data
+
+    here = open_context(ctx)
+    asked = Asked([here.folder / path for path in paths or ()], rev or (), all_branches, all_tags)
+    found = fetch_data(here.workspace, remote=remote, asked=asked, jobs=jobs, dry_run=dry_run)
+    here.output.show(found, show_fetched)
     found.raise_if_incomplete()
 
 

@@ -25,6 +25,10 @@ def pull(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16"),
+    ] = None,
 ) -> None:
     """Bring data, runs and models from a remote.
 
@@ -37,6 +41,6 @@ def pull(
     from mlops_cli.core.workflows.transfer import pull_project
 
     here = open_context(ctx)
-    found = pull_project(here.workspace, remote=remote, force=force)
+    found = pull_project(here.workspace, remote=remote, force=force, jobs=jobs)
     here.output.show(found, show_brought)
     found.raise_if_incomplete()

@@ -24,6 +24,10 @@ def push(
             help="Which remote; origin, or the only one.",
         ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16"),
+    ] = None,
 ) -> None:
     """Send data, runs and models to a remote.
 
@@ -36,6 +40,6 @@ def push(
     from mlops_cli.core.workflows.transfer import push_project
 
     here = open_context(ctx)
-    found = push_project(here.workspace, remote=remote)
+    found = push_project(here.workspace, remote=remote, jobs=jobs)
     here.output.show(found, show_sent)
     found.raise_if_incomplete()

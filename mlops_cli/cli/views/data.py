@@ -209,14 +209,22 @@ def _show_foreseen(changes: Changes, output: Output) -> None:
 
 
 def show_sent(result: Sent, output: Output) -> None:
-    output.line(f"pushed to {result.remote} ({result.url}): {_moved(result.transfer)}")
+    pushed = "would push" if result.dry else "pushed"
+    output.line(f"{pushed} to {result.remote} ({result.url}): {_moved(result.transfer)}")
     _show_belongings(result, output)
 
 
 def show_brought(result: Brought, output: Output) -> None:
-    output.line(f"pulled from {result.remote} ({result.url}): {_moved(result.transfer)}")
-    _show_belongings(result, output)
-    show_checkout(result.checkout, output)
+    pulled = "would pull" if result.dry else "pulled"
+    output.line(f"{pulled} from {result.remote} ({result.url}): {_moved(result.transfer)}")
+    if not result.dry:
+        _show_belongings(result, output)
+        show_checkout(result.checkout, output)
+
+
+def show_fetched(result: Brought, output: Output) -> None:
+    fetched = "would fetch" if result.dry else "fetched"
+    output.line(f"{fetched} from {result.remote} ({result.url}): {_moved(result.transfer)}")
 
 
 def _show_belongings(result: Sent | Brought, output: Output) -> None:

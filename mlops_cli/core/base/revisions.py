@@ -43,6 +43,10 @@ class Revisions:
         if any((folder / ".git").exists() for folder in (root.absolute(), *root.absolute().parents)):
             self._prefix = os.fsdecode(self._git(root, "rev-parse", "--show-prefix").rstrip(b"\n"))
 
+    @property
+    def is_repository(self) -> bool:
+        return self._prefix is not None
+
     def linked_folders(self) -> list[Path]:
         """The folders that answer to the project's in the other work trees, as far as they are still there."""
         if self._prefix is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,13 +15,17 @@ from mlops_cli.core.data import names
 from mlops_cli.core.errors import IntegrityError, NotFound
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.store.absent import Absent
 from mlops_cli.core.store.checkout import name_some
-from mlops_cli.core.store.exchange import Transfer
+from mlops_cli.core.store.exchange import THREADS, Transfer
+from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
-from mlops_cli.core.store.transfer import pull_digests, pull_objects, push_digests, push_objects
+from mlops_cli.core.store.transfer import absent_on, pull_objects, push_objects, single_objects
 from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data_checkout import CheckoutResult, checkout_paths
+from mlops_cli.core.workflows.data_status import lock_at
+from mlops_cli.core.workflows.recorded import Asked, asked_entries, places_of
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.results import pull_results, push_results
 from mlops_cli.core.workflows.workspace import Workspace
@@ -30,7 +35,8 @@ _RUN_KEY = re.compile(r"runs/[0-9a-f]{32}\.json")
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What a push sent to `remote`. `runs` are those it did not have, `models` the versions it now has all of.
+    """What a push sent to `remote`, or would send if `dry`. `runs` are those it did not have, `models` the versions it
+    now has all of.
 
     `registry_stays` says that the registry lies on this machine only: no other one sees its versions and aliases.
     """
@@ -41,6 +47,7 @@ class Sent(msgspec.Struct, frozen=True):
     runs: int = 0
     models: int = 0
     registry_stays: bool = False
+    dry: bool = False
 
     def raise_if_incomplete(self) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names what could not be sent."""
@@ -59,7 +66,10 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """What a pull brought from `remote`, and what it changed in the work tree. Counts as in Sent."""
+    """What a pull brought from `remote`, and what it changed in the work tree; a fetch changes nothing there.
+
+    Counts as in Sent.
+    """
 
     remote: str
     url: str
@@ -68,6 +78,7 @@ class Brought(msgspec.Struct, frozen=True):
     runs: int = 0
     models: int = 0
     registry_stays: bool = False
+    dry: bool = False
 
     def raise_if_incomplete(self) -> None:
         """Raises ObjectCorrupt or ObjectMissing that names what did not come; the rest is restored."""
@@ -75,7 +86,8 @@ class Brought(msgspec.Struct, frozen=True):
             raise ObjectCorrupt(
                 f"remote {self.remote} ({self.url}) holds damaged bytes for {name_some(self.transfer.corrupt)}; "
                 "nothing of them was kept, everything else is here",
-                hint="run `mlo data fsck` and `mlo push` on a machine that has them, after deleting them there",
+                hint=f"delete {name_some(self.transfer.damaged_keys) or 'them'} there, then run `mlo push` where the "
+                "data is whole",
             )
         if self.transfer.missing:
             raise ObjectMissing(
@@ -86,29 +98,70 @@ class Brought(msgspec.Struct, frozen=True):
         self.checkout.raise_if_incomplete()
 
 
-def push_data(workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None) -> Sent:
-    """Send the objects of the entries, or of those asked for. Raises RemoteError, NotFound, ProjectError."""
+def push_data(
+    workspace: Workspace,
+    paths: Sequence[Path] = (),
+    *,
+    remote: str | None = None,
+    asked: Asked | None = None,
+    jobs: int | None = None,
+    dry_run: bool = False,
+) -> Sent:
+    """Send the objects of the entries, or of those `asked` for, which goes before `paths`.
+
+    Raises RemoteError, NotFound, ProjectError.
+    """
     there = opened(workspace, remote)
-    there.sweep()
-    transfer = push_objects(workspace.store, there, _entries(workspace, paths), progress=workspace.progress)
-    return Sent(there.name, there.url, transfer)
+    entries = asked_entries(workspace, asked or Asked(paths))
+    transfer = _push(workspace, there, entries, jobs=jobs, dry_run=dry_run)
+    return Sent(there.name, there.url, transfer, dry=dry_run)
+
+
+def fetch_data(
+    workspace: Workspace,
+    paths: Sequence[Path] = (),
+    *,
+    remote: str | None = None,
+    asked: Asked | None = None,
+    jobs: int | None = None,
+    dry_run: bool = False,
+) -> Brought:
+    """Bring the objects of the entries, or of those `asked` for, into the cache; the work tree stays as it is.
+
+    Raises RemoteError, NotFound, ProjectError.
+    """
+    there = opened(workspace, remote)
+    with workspace.store.writing():
+        bring = None if dry_run else partial(_bring_tree, workspace, there)
+        entries = asked_entries(workspace, asked or Asked(paths), tracking=True, bring=bring)
+        transfer = _pull(workspace, there, entries, jobs=jobs, dry_run=dry_run)
+    return Brought(there.name, there.url, transfer, CheckoutResult([]), dry=dry_run)
 
 
 def pull_data(
-    workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None, force: bool = False
+    workspace: Workspace,
+    paths: Sequence[Path] = (),
+    *,
+    remote: str | None = None,
+    force: bool = False,
+    revision: str | None = None,
+    jobs: int | None = None,
+    dry_run: bool = False,
 ) -> Brought:
-    """Bring the objects of the entries, or of those asked for, and check them out.
+    """Bring the objects of the entries, or of those asked for, and check them out; at a revision if one is given.
 
     Raises RemoteError, NotFound, ProjectError, WouldOverwrite.
     """
-    there = opened(workspace, remote)
-    transfer = pull_objects(workspace.store, there, _entries(workspace, paths), progress=workspace.progress)
-    return Brought(there.name, there.url, transfer, _check_out(workspace, paths, force))
+    asked = Asked(paths, (revision,) if revision is not None else ())
+    with workspace.store.writing():
+        brought = fetch_data(workspace, remote=remote, asked=asked, jobs=jobs, dry_run=dry_run)
+        if dry_run:
+            return brought
+        return msgspec.structs.replace(brought, checkout=_check_out(workspace, paths, force, revision))
 
 
-def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
+def push_project(workspace: Workspace, *, remote: str | None = None, jobs: int | None = None) -> Sent:
     """Send data, finished runs and registered models. A run's manifest goes after the objects that it names."""
-    sent = push_data(workspace, remote=remote)
     there = opened(workspace, remote)
     known = set(there.list(RUNS))
     runs = [run for run in workspace.runs.list() if run.is_over and run_key(run.id) not in known]
@@ -116,35 +169,86 @@ def push_project(workspace: Workspace, *, remote: str | None = None) -> Sent:
     entries, singles = _belongings(runs, versions)
     # What older runs made may be gone from this cache by now; a run without its bytes is still worth having.
     present = _present(workspace, entries)
-    transfer = push_objects(workspace.store, there, present, progress=workspace.progress)
     here = singles - workspace.store.missing(singles)
-    transfer = transfer + push_digests(workspace.store, there, here, progress=workspace.progress)
+    together = present | single_objects(here) | asked_entries(workspace, Asked())
+    transfer = _push(workspace, there, together, jobs=jobs)
     for run in runs:
         there.put(run_key(run.id), workspace.runs.manifest(run.id))
     push_results(workspace, there)
     there.settle()
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
     stays = workspace.registry_remote is None
-    total = sent.transfer + transfer
-    return msgspec.structs.replace(sent, transfer=total, runs=len(runs), models=whole, registry_stays=stays)
+    return Sent(there.name, there.url, transfer, len(runs), whole, stays)
 
 
-def pull_project(workspace: Workspace, *, remote: str | None = None, force: bool = False) -> Brought:
+def pull_project(
+    workspace: Workspace, *, remote: str | None = None, force: bool = False, jobs: int | None = None
+) -> Brought:
     """Bring data, runs and registered models, and check the data out."""
-    brought = pull_data(workspace, remote=remote, force=force)
+    brought = pull_data(workspace, remote=remote, force=force, jobs=jobs)
     there = opened(workspace, remote)
     runs = _pull_runs(workspace, there)
     pull_results(workspace, there)
     versions = _versions(workspace)
     entries, singles = _belongings(runs, versions)
-    models = pull_objects(workspace.store, there, entries, progress=workspace.progress)
-    models = models + pull_digests(workspace.store, there, singles, progress=workspace.progress)
+    models = _pull(workspace, there, entries | single_objects(singles), jobs=jobs)
     # A run may name bytes its machine never kept; only damaged ones are an error.
     transfer = brought.transfer + msgspec.structs.replace(models, missing=[])
     present = _present(workspace, entries)
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
     stays = workspace.registry_remote is None
     return msgspec.structs.replace(brought, transfer=transfer, runs=len(runs), models=whole, registry_stays=stays)
+
+
+def absent_data(workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None) -> list[Absent]:
+    """The entries, or those asked for, that a remote has not all of. Raises RemoteError, NotFound, ProjectError."""
+    there = opened(workspace, remote)
+    entries = asked_entries(workspace, Asked(paths))
+    return absent_on(workspace.store, there, entries, facts=facts_folder(workspace.paths.private, there))
+
+
+def _push(
+    workspace: Workspace,
+    there: Remote,
+    entries: Mapping[str, Entry],
+    *,
+    jobs: int | None = None,
+    dry_run: bool = False,
+) -> Transfer:
+    if not dry_run:
+        there.sweep()
+    return push_objects(
+        workspace.store,
+        there,
+        entries,
+        progress=workspace.progress,
+        facts=facts_folder(workspace.paths.private, there),
+        threads=jobs or THREADS,
+        dry_run=dry_run,
+    )
+
+
+def _pull(
+    workspace: Workspace,
+    there: Remote,
+    entries: Mapping[str, Entry],
+    *,
+    jobs: int | None = None,
+    dry_run: bool = False,
+) -> Transfer:
+    return pull_objects(
+        workspace.store,
+        there,
+        entries,
+        progress=workspace.progress,
+        facts=facts_folder(workspace.paths.private, there),
+        threads=jobs or THREADS,
+        dry_run=dry_run,
+    )
+
+
+def _bring_tree(workspace: Workspace, there: Remote, digest: str) -> None:
+    _pull(workspace, there, single_objects([digest]))
 
 
 def run_key(run_id: str) -> str:
@@ -177,18 +281,12 @@ def _belongings(runs: Sequence[Run], versions: Sequence[Version]) -> tuple[dict[
     return entries, singles
 
 
-def _entries(workspace: Workspace, paths: Sequence[Path]) -> dict[str, Entry]:
-    lock = workspace.read_lock()
-    chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
-    return {name: lock.entries[name] for name in chosen}
-
-
-def _check_out(workspace: Workspace, paths: Sequence[Path], force: bool) -> CheckoutResult:
+def _check_out(workspace: Workspace, paths: Sequence[Path], force: bool, revision: str | None) -> CheckoutResult:
     """What came is checked out; an entry of which not even the tree came is left as it is."""
-    lock = workspace.read_lock()
+    lock = workspace.read_lock() if revision is None else lock_at(workspace, revision)
     chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], lock)
-    ready = [workspace.root / name for name in chosen if _is_readable(workspace, lock.entries[name])]
-    return checkout_paths(workspace, ready, force=force) if ready else CheckoutResult([])
+    ready = [path for name, path in places_of(workspace, chosen) if _is_readable(workspace, lock.entries[name])]
+    return checkout_paths(workspace, ready, force=force, revision=revision) if ready else CheckoutResult([], revision)
 
 
 def _is_readable(workspace: Workspace, entry: Entry) -> bool:
