@@ -69,6 +69,9 @@ def show_cleaned(result: Garbage | Member, output: Output) -> None:
     if isinstance(result, Member):
         output.line(f"forgot {result.title}: this cache keeps nothing for it any more")
         return
+    if result.unlocked:
+        output.line(f"remote {result.remote} is not being cleaned any more")
+        return
     if result.kept:
         output.line("kept, and what needs it first:")
         rows = [
@@ -77,6 +80,12 @@ def show_cleaned(result: Garbage | Member, output: Output) -> None:
         output.table(["needed by", "objects", "size"], rows, right=["objects", "size"])
     for project in result.projects:
         output.line(f"asked {project}, which shares this cache", style="dim")
+    for clone in result.clones:
+        output.line(f"asked {clone}", style="dim")
+    for clone in result.expired:
+        output.line(f"silent for too long, so nothing is kept for it: {clone}", style="yellow")
+    if result.without_time:
+        output.line(f"the remote does not say how old {plural(result.without_time, 'object')} may be: kept")
     _show_unknown(result, output)
     for name in result.damaged_packs:
         output.line(f"left alone, because it is damaged: pack {name}; see mlo data fsck", style="yellow")
@@ -99,6 +108,8 @@ def _show_garbage(result: Garbage, output: Output) -> None:
     ]
     if result.results:
         parts.append(plural(result.results, "result"))
+    if result.stray:
+        parts.append(f"{plural(result.stray, 'half')} of packs that a killed command left".replace("halfs", "halves"))
     if not parts and not result.repacked:
         output.line("nothing to delete")
         return
@@ -110,4 +121,5 @@ def _show_garbage(result: Garbage, output: Output) -> None:
         output.line(f"  {', '.join(moves)}", style="dim")
     output.line(f"{'freed' if done else 'would free'} {human_bytes(result.freed)}")
     if not done:
-        output.line("nothing was changed; mlo data gc --yes does it", style="dim")
+        where = f" --remote {result.remote}" if result.remote else ""
+        output.line(f"nothing was changed; mlo data gc{where} --yes does it", style="dim")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,6 +112,17 @@ class FilesystemRemote(NamedRemote):
         for key, size in sorted((path[start:], size) for path, size in found.items()):
             if key.startswith(prefix) and not key.startswith(f"{TEMPORARY}/"):
                 yield key, size
+
+    def modified(self, prefix: str = "") -> dict[str, float]:
+        place = f"{self._base}/{prefix.rpartition('/')[0]}".rstrip("/")
+        with self._errors(f"cannot list {prefix or 'it'}"):
+            try:
+                found = self._insist(lambda: self._filesystem.find(place, detail=True))
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        start = len(self._base) + 1
+        times = ((path[start:], _written_at(info)) for path, info in found.items())
+        return {key: time for key, time in times if time is not None and key.startswith(prefix)}
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
@@ -222,3 +234,18 @@ def _is_beyond_the_end(error: BaseException) -> bool:
             return True
         link = link.__cause__ or link.__context__
     return False
+
+
+def _written_at(info: dict[str, Any]) -> float | None:
+    """Unix time, from whatever name and form a filesystem has for it."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "modified", "created"):
+        value = info.get(name)
+        if isinstance(value, datetime):
+            return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                time = datetime.fromisoformat(value)
+                return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    return None

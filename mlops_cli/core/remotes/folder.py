@@ -137,6 +137,14 @@ class FolderRemote(NamedRemote):
             if key.startswith(prefix):
                 yield key, size
 
+    def modified(self, prefix: str = "") -> dict[str, float]:
+        found = {}
+        with self._errors(f"cannot list {prefix or 'it'}"):
+            for key, _ in self.sizes(prefix):
+                with contextlib.suppress(FileNotFoundError):  # deleted by another
+                    found[key] = os.stat(self._path(key)).st_mtime
+        return found
+
     def exists(self, key: str) -> bool:
         path = self._path(key)
         with self._errors(f"cannot look for {key}"):

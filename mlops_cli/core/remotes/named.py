@@ -53,6 +53,10 @@ class NamedRemote:
         for key, _ in self.sizes(prefix):
             yield key
 
+    def modified(self, prefix: str = "") -> dict[str, float]:
+        """Nothing is known unless the backend says it."""
+        return {}
+
     def settle(self) -> None:
         """Nothing to wait for: a put is as durable as its backend makes it."""
 

@@ -82,6 +82,10 @@ class Remote(Protocol):
         """As list, with the size in bytes of each value."""
         ...
 
+    def modified(self, prefix: str = "") -> dict[str, float]:
+        """When each value was written, in Unix time by the remote's clock; without those it does not know it of."""
+        ...
+
     def exists(self, key: str) -> bool: ...
 
     def delete(self, key: str) -> None:

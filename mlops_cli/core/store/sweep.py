@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -55,7 +56,9 @@ class Plan(msgspec.Struct):
     damaged_packs: list[str] = []
 
 
-class _Pack(msgspec.Struct):
+class Pack(msgspec.Struct):
+    """A pack as it lies there; `live_bytes` are for `plan_packs`."""
+
     index: PackIndex
     file_bytes: int
     is_young: bool
@@ -84,18 +87,21 @@ def _plan_packs(store: LocalStore, marks: Marks, plan: Plan, older_than: float) 
     """Decide about the packs; the needed objects that will lie in a pack afterwards, by algorithm."""
     packs = []
     for name, index in store.packs.indexes.items():
-        try:
+        with contextlib.suppress(FileNotFoundError):
             status = os.stat(store.packs.path(name))
-        except FileNotFoundError:
-            continue
-        live = marks.of(index.algorithm)
-        live_bytes = sum(length for raw, _, length in index.rows() if raw in live)
-        packs.append(_Pack(index, status.st_size, status.st_mtime >= older_than, live_bytes))
-    # What lies twice is counted where it stays anyway: in a young pack, then in the one that is needed most.
+            packs.append(Pack(index, status.st_size, status.st_mtime >= older_than))
+    return plan_packs(packs, marks, plan)
+
+
+def plan_packs(packs: list[Pack], marks: Marks, plan: Plan) -> dict[str, set[bytes]]:
+    """Enter into a plan what becomes of packs; the needed objects that will lie in one afterwards, by algorithm."""
+    for pack in packs:
+        live = marks.of(pack.index.algorithm)
+        pack.live_bytes = sum(length for raw, _, length in pack.index.rows() if raw in live)
     fresh_in: dict[str, set[bytes]] = {}
     packs.sort(key=lambda pack: (not pack.is_young, -pack.live_bytes / max(pack.data_bytes, 1), -pack.file_bytes))
     homes: dict[str, set[bytes]] = {}
-    staying: list[_Pack] = []
+    staying: list[Pack] = []
     for pack in packs:
         live, home = marks.of(pack.index.algorithm), homes.setdefault(pack.index.algorithm, set())
         fresh = {raw: length for raw, _, length in pack.index.rows() if raw in live and raw not in home}
@@ -116,20 +122,20 @@ def _plan_packs(store: LocalStore, marks: Marks, plan: Plan, older_than: float) 
             staying.append(pack)
     small = [pack for pack in staying if pack.file_bytes < SMALL_PACK_BYTES]
     for pack in staying:
-        if len(small) >= MANY_PACKS and pack in small:
+        if len(small) >= MANY_PACKS and pack.file_bytes < SMALL_PACK_BYTES:
             _renew(plan, pack, marks.of(pack.index.algorithm), fresh_in)
         else:
             _count(pack, marks.of(pack.index.algorithm), plan.stuck)
     return homes
 
 
-def _renew(plan: Plan, pack: _Pack, live: Container[bytes], fresh_in: dict[str, set[bytes]]) -> None:
+def _renew(plan: Plan, pack: Pack, live: Container[bytes], fresh_in: dict[str, set[bytes]]) -> None:
     plan.old_packs[pack.index.name] = fresh_in[pack.index.name]
     plan.freed += pack.data_bytes - pack.live_bytes
     _count(pack, live, plan.packed_garbage)
 
 
-def _count(pack: _Pack, live: Container[bytes], into: Amount) -> None:
+def _count(pack: Pack, live: Container[bytes], into: Amount) -> None:
     for raw, _, length in pack.index.rows():
         if raw not in live:
             into.add(length)

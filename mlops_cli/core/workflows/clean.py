@@ -9,6 +9,7 @@ from mlops_cli.core.errors import UsageError
 from mlops_cli.core.store.projects import Member
 from mlops_cli.core.workflows.gc import Garbage, collect_garbage
 from mlops_cli.core.workflows.gc import forget_project as forget
+from mlops_cli.core.workflows.gc_remote import collect_remote_garbage, unlock_remote
 from mlops_cli.core.workflows.workspace import Workspace
 
 ALL = "all"
@@ -47,6 +48,19 @@ def clean(
         raise UsageError(f"{name}: a name is that of a remote", hint=f"mlo data gc --remote {name}")
     if forget_project is not None:
         return forget(workspace, forget_project)
+    if remote and unlock:
+        return unlock_remote(workspace, name)
+    if remote:
+        return collect_remote_garbage(
+            workspace,
+            name,
+            delete=rules.delete,
+            grace_s=rules.grace_s,
+            expire_s=rules.expire_s,
+            force=rules.force,
+        )
+    if unlock or rules.force:
+        raise UsageError("--unlock and --force are about a remote", hint="mlo data gc --remote")
     return collect_garbage(
         workspace, delete=rules.delete, keep_runs=rules.keep_runs, history=rules.history, grace_s=rules.grace_s
     )

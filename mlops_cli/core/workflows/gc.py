@@ -44,6 +44,8 @@ class Garbage(msgspec.Struct, frozen=True):
     """What a collection found, and whether it was `deleted`. `freed` are the bytes the disk gets back.
 
     `garbage` and `kept` are by kind; `packs` counts those that go, `repacked` those whose needed objects move.
+    Of a `remote`, the `clones` that were honoured, those that `expired`, `stray` halves of packs, and how many objects
+    it knows no time of, which stay.
     """
 
     deleted: bool
@@ -58,13 +60,19 @@ class Garbage(msgspec.Struct, frozen=True):
     projects: list[str] = []
     damaged_packs: list[str] = []
     leftovers: int = 0
+    remote: str | None = None
+    clones: list[str] = []
+    expired: list[str] = []
+    stray: int = 0
+    without_time: int = 0
+    unlocked: bool = False
 
     @property
     def objects(self) -> int:
         return sum(group.objects for group in self.garbage)
 
 
-class _StoreSource:
+class StoreSource:
     """Reads trees from a store."""
 
     def __init__(self, store: LocalStore) -> None:
@@ -127,7 +135,7 @@ def forget_project(workspace: Workspace, folder: str) -> Member:
 def _marked(workspace: Workspace, needs: Needed) -> Marks:
     workspace.progress.begin("looking what is needed", None, "objects")
     try:
-        return mark(_StoreSource(workspace.store), needs.roots, seen=workspace.progress.advance)
+        return mark(StoreSource(workspace.store), needs.roots, seen=workspace.progress.advance)
     finally:
         workspace.progress.end()
 
@@ -151,20 +159,27 @@ def _now(store: LocalStore) -> float:
             unlink_all([probe])
 
 
-def _report(plan: Plan, marks: Marks, needs: Needed, results: int) -> Garbage:
+def groups_of(plan: Plan, marks: Marks) -> tuple[list[Group], list[Group]]:
+    """What a plan deletes, and what it keeps and why."""
     loose = Group("loose objects", len(plan.garbage), sum(item.size for item in plan.garbage))
     packed = Group("packed objects", plan.packed_garbage.objects, plan.packed_garbage.bytes)
-    kept = [Group(kind, amount.objects, amount.bytes, marks.roots.get(kind, 0)) for kind, amount in plan.kept.items()]  # type: ignore[call-overload]
+    counts: dict[str, int] = {str(kind): count for kind, count in marks.roots.items()}
+    kept = [Group(kind, amount.objects, amount.bytes, counts.get(kind, 0)) for kind, amount in plan.kept.items()]
     for kind, amount in (("grace", plan.young), ("packed with what is needed", plan.stuck)):
         if amount.objects:
             kept.append(Group(kind, amount.objects, amount.bytes))
+    return [group for group in (loose, packed) if group.objects], kept
+
+
+def _report(plan: Plan, marks: Marks, needs: Needed, results: int) -> Garbage:
+    garbage, kept = groups_of(plan, marks)
     unknown: dict[str, Counter[str]] = {}
     for item in marks.unread:
         unknown.setdefault(item.digest, Counter())[item.root] += 1
     return Garbage(
         deleted=False,
         freed=plan.freed,
-        garbage=[group for group in (loose, packed) if group.objects],
+        garbage=garbage,
         kept=kept,
         packs=len(plan.garbage_packs),
         repacked=len(plan.old_packs),

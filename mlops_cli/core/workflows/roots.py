@@ -20,6 +20,7 @@ from mlops_cli.core.project.clone import known_clone
 from mlops_cli.core.project.lock import Lock, parse_lock, read_lock
 from mlops_cli.core.project.paths import ProjectPaths
 from mlops_cli.core.registry.records import Version
+from mlops_cli.core.registry.registry import Registry
 from mlops_cli.core.store.mark import Root
 from mlops_cli.core.store.projects import Member, members
 from mlops_cli.core.store.sweep import links_into_cache
@@ -87,7 +88,7 @@ def _gather(
     needs.runs_let_go += len(runs) - len(chosen)
     known.update(run.id for run in runs)
     kept.update(run.id for run in chosen)
-    needs.roots += [_run_root(run, title) for run in chosen]
+    needs.roots += [run_root(run, title) for run in chosen]
     links = set(links_into_cache(project.root))
     needs.linked |= links
     if links:
@@ -145,7 +146,11 @@ def _registered(project: Workspace, title: str) -> Iterator[Root]:
     """Every version ever registered, and what other events name."""
     if project.project.registry == LOCAL and not project.paths.database.exists():
         return
-    registry = project.registry
+    yield from registry_roots(project.registry, title)
+
+
+def registry_roots(registry: Registry, title: str) -> Iterator[Root]:
+    """Every version, and what the other events name."""
     for name in registry.names():
         for version in registry.versions(name):
             yield version_root(version, title)
@@ -175,7 +180,7 @@ def run_entries(run: Run) -> tuple[Entry, ...]:
     return tuple(dict.fromkeys(entries))
 
 
-def _run_root(run: Run, title: str) -> Root:
+def run_root(run: Run, title: str) -> Root:
     return Root("run", f"run {run.short}{title}", run_entries(run), (run.diff,) if run.diff else ())
 
 
