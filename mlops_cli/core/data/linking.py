@@ -80,7 +80,7 @@ def link_files(
                 done.refused += 1
             elif is_link(store, place, item.digest, way):
                 done.linked += 1
-            elif not _holds(index, place, item.digest):
+            elif not _holds(place, item.digest):
                 done.changed.append(os.fsdecode(path) or ".")
             else:
                 store.place(item.digest, place, link=(way,), executable=False)
@@ -197,11 +197,9 @@ def _homes(store: LocalStore, place: bytes) -> list[bytes]:
     return [os.fsencode(store.temporary()), beside] if os.stat(folder).st_dev == store.device else [beside]
 
 
-def _holds(index: Index, place: bytes, digest: str) -> bool:
-    """Whether a file still has the bytes that it is about to be replaced by."""
+def _holds(place: bytes, digest: str) -> bool:
+    """Whether a file still has the bytes that it is about to be replaced by; read, for nobody holds it still."""
     with contextlib.suppress(FileNotFoundError):
-        if index.lookup(place, os.stat(place)) == digest:
-            return True
         return hash_stable(place, Digest.parse(digest).algorithm)[0] == digest
     return False
 
