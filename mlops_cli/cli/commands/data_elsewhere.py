@@ -56,7 +56,8 @@ def push(
       mlo data push --all-tags --dry-run
     """
     from mlops_cli.cli.views.data import show_sent
-    from mlops_cli.core.workflows.transfer import Asked, push_data
+    from mlops_cli.core.workflows.recorded import Asked
+    from mlops_cli.core.workflows.transfer import push_data
 
     here = open_context(ctx)
     asked = Asked([here.folder / path for path in paths or ()], rev or (), all_branches, all_tags)
@@ -117,7 +118,8 @@ def fetch(
       mlo data fetch data/raw/2024 --rev v1.0
     """
     from mlops_cli.cli.views.data import show_fetched
-    from mlops_cli.core.workflows.transfer import Asked, fetch_data
+    from mlops_cli.core.workflows.recorded import Asked
+    from mlops_cli.core.workflows.transfer import fetch_data
 
     here = open_context(ctx)
     asked = Asked([here.folder / path for path in paths or ()], rev or (), all_branches, all_tags)

@@ -27,7 +27,7 @@ class Unsupported(RemoteError):
 
 
 class ShortAnswer(RemoteError):
-    """Fewer bytes came than the value should have: it was cut off on its way, or it is damaged where it lies."""
+    """Fewer bytes came than the value should have, or others: it suffered on its way, or is damaged where it lies."""
 
     code = "short_answer"
 

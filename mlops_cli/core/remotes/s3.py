@@ -10,13 +10,13 @@ from time import time as wall_clock
 from typing import Any
 
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from mlops_cli.core.errors import RemoteError
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
-from mlops_cli.core.remotes.remote import Fact, Unsupported
+from mlops_cli.core.remotes.remote import Fact, ShortAnswer, Unsupported
 from mlops_cli.core.remotes.retry import Patience, chain
 
 # A part of a large value and how many travel at once: 128 MiB of memory a file. S3 takes 10,000 parts of up to
@@ -230,6 +230,13 @@ class S3Remote(FilesystemRemote):
             return None
         value: str | None = found.get("Metadata", {}).get(_MARK)
         return value
+
+    def _failed(self, doing: str, error: Exception) -> RemoteError:
+        failed = super()._failed(doing, error)
+        if any(isinstance(link, FlexibleChecksumError) for link in chain(error)):
+            # What came each time is not what was put there: this value is damaged, and the others may be good.
+            return ShortAnswer(failed.message, hint="push it again from where it is")
+        return failed
 
     def _said(self, error: Exception) -> str:
         text, code = super()._said(error), _code_of(error)

@@ -19,11 +19,11 @@ from mlops_cli.core.base.files import machine_errors, write_atomic
 from mlops_cli.core.errors import IntegrityError, MachineError, NotFound
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.exchange import PACKS, THREADS, in_threads, read_format
-from mlops_cli.core.store.needs import ANY_SIZE, Contents
+from mlops_cli.core.store.needs import ANY_SIZE, Contents, join
 from mlops_cli.core.store.pack import PackIndex
 
 _KEY = re.compile(rf"{PACKS}([0-9a-f]{{32}}|[0-9a-f]{{64}})\.(pack|idx)")
-_FEW = 32  # up to here the folders that objects would lie in are listed, not all
+_FEW = 8  # up to here the folders that objects would lie in are listed, not all
 _KEPT_BYTES = 1 << 27  # of indexes in memory; the others are read again when they are asked for
 _SPARSE = 64
 
@@ -93,13 +93,13 @@ class Holdings:
                 if index.algorithm in some:
                     rows = matches(index, some[index.algorithm])
                     here[index.algorithm].update(index.digest_at(row) for row in rows)
+        rest: Contents = {algorithm: {} for algorithm in here}
         for some in wanted:
-            rest = {
-                algorithm: {raw: size for raw, size in objects.items() if raw not in here[algorithm]}
-                for algorithm, objects in some.items()
-            }
-            for algorithm, objects in self.loose(rest).items():
-                here[algorithm].update(raw for raw, size in objects.items() if rest[algorithm][raw] in (size, ANY_SIZE))
+            for algorithm, objects in some.items():
+                seen = here[algorithm]
+                join(rest, algorithm, {raw: size for raw, size in objects.items() if raw not in seen})
+        for algorithm, objects in self.loose(rest).items():
+            here[algorithm].update(raw for raw, size in objects.items() if rest[algorithm][raw] in (size, ANY_SIZE))
         return here
 
     def packs_with(self, wanted: Mapping[str, set[bytes]], avoid: set[str], *, doubtful: bool = False) -> list[Held]:
