@@ -54,9 +54,7 @@ def space(root: Path, now: str | None = None) -> Workspace:
 
 
 def push(root: Path) -> None:
-    workspace = space(root)
-    publish_roots(workspace, workspace.remote(), pushed=[e.digest for e in workspace.read_lock().entries.values()])
-    push_data(workspace).raise_if_incomplete()
+    push_data(space(root)).raise_if_incomplete()
 
 
 def collect(root: Path, now: str | None = None, **rules: object) -> Garbage:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from mlops_cli.core.base.clock import parse_time
 from mlops_cli.core.base.files import write_atomic
 from mlops_cli.core.errors import MachineError, MloError, RemoteError
@@ -21,29 +23,40 @@ from mlops_cli.core.workflows.workspace import Workspace
 AGAIN_S = 86_400.0  # what did not change is said again after a day, so that it does not expire
 
 
-def publish_roots(workspace: Workspace, remote: Remote, *, pushed: Iterable[str] = ()) -> bool:
+def publish_roots(workspace: Workspace, remote: Remote) -> bool:
     """Write `roots/<clone>.json` if it would say something new, or was not said for a day; whether it was written.
 
-    Call it before a push looks what the remote has, and then `require_no_cleaning`: so what the push finds there
-    stays there. `pushed` are digests of folders that are on the remote, or will be when the push is through. Raises
-    RemoteError.
+    For a push, before it looks what the remote has: then what it finds there stays there, unless somebody cleans at
+    that moment, which `require_no_cleaning` tells afterwards. Raises RemoteError.
     """
     clone = clone_id(workspace.paths.private)
-    path = facts_folder(workspace.paths.private, remote) / "roots.json"
+    path = _path(workspace, remote)
     before = _last(path, clone)
     now = workspace.clock.now()
-    sent = {*pushed, *(before.pushed if before is not None else ())}
+    pushed = before.pushed if before is not None else ()
     roots = _roots(workspace, before)
-    found = publication(roots, clone=clone, project=workspace.project.name, now=now, pushed=sent)
+    found = publication(roots, clone=clone, project=workspace.project.name, now=now, pushed=pushed)
     if before is not None and found.says_as(before):
         age = now - parse_time(before.time)
         if timedelta(0) <= age < timedelta(seconds=AGAIN_S):
             return False
-    data = encode(found)
-    remote.put(key_of(clone), data)
-    remote.settle()
-    with contextlib.suppress(MachineError):  # then it is said again next time
-        write_atomic(path, data, durable=False)
+    _write(remote, path, found)
+    return True
+
+
+def mark_pushed(workspace: Workspace, remote: Remote, digests: Iterable[str]) -> bool:
+    """Say that these folders, of those that were published, are on the remote; whether that was news.
+
+    For a push that got through: a folder that was there and is nowhere any more stops a cleaning.
+    """
+    path = _path(workspace, remote)
+    before = _last(path, clone_id(workspace.paths.private))
+    if before is None:
+        return False
+    pushed = sorted({*before.pushed, *set(digests).intersection(before.trees)})
+    if pushed == before.pushed:
+        return False
+    _write(remote, path, msgspec.structs.replace(before, pushed=pushed))
     return True
 
 
@@ -63,6 +76,19 @@ def _roots(workspace: Workspace, before: Published | None) -> list[Root]:
     lock = workspace.read_lock()
     root = Root("lock", "mlo.lock", tuple(lock.entries.values()))
     return [root] if before is None else [root, before.root]
+
+
+def _path(workspace: Workspace, remote: Remote) -> Path:
+    """Where a clone remembers what it said last."""
+    return facts_folder(workspace.paths.private, remote) / "roots.json"
+
+
+def _write(remote: Remote, path: Path, published: Published) -> None:
+    data = encode(published)
+    remote.put(key_of(published.clone), data)
+    remote.settle()
+    with contextlib.suppress(MachineError):  # then it is said again next time
+        write_atomic(path, data, durable=False)
 
 
 def _last(path: Path, clone: str) -> Published | None:

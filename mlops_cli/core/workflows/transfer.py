@@ -25,6 +25,7 @@ from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data_checkout import CheckoutResult, checkout_paths
 from mlops_cli.core.workflows.data_status import lock_at
+from mlops_cli.core.workflows.publish import mark_pushed, publish_roots, require_no_cleaning
 from mlops_cli.core.workflows.recorded import Asked, asked_entries, places_of
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.results import pull_results, push_results
@@ -216,8 +217,10 @@ def _push(
     dry_run: bool = False,
 ) -> Transfer:
     if not dry_run:
+        publish_roots(workspace, there)
+        require_no_cleaning(workspace, there)
         there.sweep()
-    return push_objects(
+    transfer = push_objects(
         workspace.store,
         there,
         entries,
@@ -226,6 +229,9 @@ def _push(
         threads=jobs or THREADS,
         dry_run=dry_run,
     )
+    if not dry_run and not transfer.missing and not transfer.corrupt:
+        mark_pushed(workspace, there, [entry.digest for entry in entries.values()])
+    return transfer
 
 
 def _pull(
