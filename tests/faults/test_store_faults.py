@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from far_remote import objects_on, packs_on
 
 from mlops_cli.core.errors import MachineError, MloError
 from mlops_cli.core.project.load import find_root
+from mlops_cli.core.project.lock import read_lock
+from mlops_cli.core.store.tree import closure
 from mlops_cli.core.workflows import data, data_checkout, data_status, transfer
 from mlops_cli.core.workflows.fsck import verify_cache
 from mlops_cli.core.workflows.workspace import Workspace
@@ -82,6 +85,10 @@ def push(root: Path) -> None:
 
 def pull(root: Path) -> None:
     transfer.pull_data(workspace(root)).raise_if_incomplete()
+
+
+def fetch(root: Path) -> None:
+    transfer.fetch_data(workspace(root)).raise_if_incomplete()
 
 
 @contextmanager
@@ -256,6 +263,39 @@ def test_push_and_pull_at_every_step(root: Path, strike: Callable[[], None]) -> 
         sound(clone)
         empty(clone)
         clone_of(root, clone)
+
+
+@pytest.mark.slow
+@STRIKES
+def test_push_and_fetch_of_packs_at_every_step(root: Path, strike: Callable[[], None]) -> None:
+    """Enough small files that they go as a pack, and come into one."""
+    for number in range(40):
+        (root / "data/many").mkdir(exist_ok=True)
+        (root / f"data/many/{number:02}").write_bytes(b"%d" % number)
+    add(root)
+    originals = described(root / "data")
+    clone = root.parent / "clone"
+    for _ in every_step(root, push, strike):
+        assert described(root / "data") == originals
+        found = objects_on(workspace(root).remote())
+        for entry in read_lock(root / "mlo.lock").entries.values():
+            if entry.digest in found:  # the tree of all: it comes last
+                assert {str(digest) for digest in closure(workspace(root).store, entry)} <= found.keys()
+        push(root)
+        assert transfer.absent_data(workspace(root)) == []
+        sound(root)
+        empty(root.parent / "far")
+    push(root)
+    assert packs_on(workspace(root).remote())
+    for _ in every_step(clone_of(root, clone), fetch, strike):
+        sound_objects(clone)
+        fetch(clone)
+        sound(clone)
+        assert list((clone / ".mlo/cache/packs").iterdir())
+        empty(clone)
+        clone_of(root, clone)
+    pull(clone)
+    assert described(clone / "data") == originals
 
 
 def clone_of(root: Path, clone: Path) -> Path:

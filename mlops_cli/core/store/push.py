@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass
 
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.errors import NotFound
 from mlops_cli.core.store.exchange import (
@@ -111,9 +112,10 @@ class Push:
         if not self._plan.sending:
             return 0, 0
         self._progress.begin(f"pushing to {self._remote.name}", self._plan.bytes, "bytes")
+        doing = f"cannot build packs in the cache {self._store.cache}"
         sender: PackSender | None = None
         try:
-            with Uploads(self._threads, self._progress) as uploads:
+            with machine_errors(doing), Uploads(self._threads, self._progress) as uploads:
                 sender = PackSender(self._store, self._remote, uploads)
                 self._contents(sender, uploads)
                 self._trees(sender, uploads)
