@@ -15,7 +15,7 @@ import pytest
 from mlops_cli.core.errors import MachineError, StageFailed
 from mlops_cli.core.pipeline.process import marked
 from mlops_cli.core.project import yaml12
-from mlops_cli.core.store.local import LocalStore
+from mlops_cli.core.store.batch import Batch
 from mlops_cli.core.workflows.run import RunResult, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up_while_outputs_are_kept_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStore, "_land", full)
+        patch.setattr(Batch, "_flush_files", full)
         with pytest.raises(MachineError):
             run(here)
     assert (here / "o").read_text() == "first"
