@@ -28,7 +28,7 @@ COMMANDS = (
     Row("demo", "Play the whole loop on real flights, in a new folder.", START),
     Row("status", "Say where things stand: data, pipeline, runs, models.", START),
     Row("doctor", "Say what is broken here, and show every setting with its origin.", START),
-    Row("data", "Version data: add, status, diff, checkout, push, pull, fsck.", DATA),
+    Row("data", "Version data: add, status, diff, checkout, push, pull, fsck, gc.", DATA),
     Row("remote", "Name the places that data is pushed to.", DATA),
     Row("push", "Send data, runs and models to a remote.", DATA),
     Row("pull", "Bring data, runs and models from a remote.", DATA),

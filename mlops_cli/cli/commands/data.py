@@ -11,7 +11,7 @@ from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.core.errors import Exit
 
-app = make_app("Version data: add, status, diff, checkout, push, pull, fsck.")
+app = make_app("Version data: add, status, diff, checkout, push, pull, fsck, gc.")
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
 SomePaths = Annotated[

@@ -100,7 +100,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return msgspec.msgpack.decode(data[len(MAGIC) + 1 :], type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise IntegrityError(f"the drift profile is damaged: {error}", hint="mlo data fsck") from None
+            raise IntegrityError(f"the drift profile is damaged: {error}", hint="mlo data fsck --repair") from None
 
 
 def make_profile(

@@ -209,7 +209,7 @@ def model_folder(workspace: Workspace, resolved: ResolvedModel) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise IntegrityError(
             f"the model of {resolved.title} is not what was registered: {wrong}",
-            hint="its objects were replaced in the cache or on a remote: `mlo data fsck`, then pull from a good one",
+            hint="its objects were replaced in the cache or on a remote: `mlo data fsck --repair`",
         )
     return folder
 
