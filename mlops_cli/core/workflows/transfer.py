@@ -55,7 +55,7 @@ class Sent(msgspec.Struct, frozen=True):
         if self.transfer.corrupt:
             raise ObjectCorrupt(
                 f"not sent, because their cached objects are damaged: {name_some(self.transfer.corrupt)}",
-                hint="run `mlo data fsck --repair`; else `mlo data add` (data) or `mlo run` (outputs) where the files stand",
+                hint="run `mlo data fsck --repair`; else `mlo data add` or `mlo run` where the files stand",
             )
         if self.transfer.missing:
             raise ObjectMissing(
