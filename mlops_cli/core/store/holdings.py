@@ -19,13 +19,14 @@ from mlops_cli.core.base.files import machine_errors, write_atomic
 from mlops_cli.core.errors import IntegrityError, MachineError, NotFound
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.exchange import PACKS, THREADS, in_threads, read_format
-from mlops_cli.core.store.needs import ANY_SIZE, Contents, join
+from mlops_cli.core.store.needs import ANY_SIZE, Contents
 from mlops_cli.core.store.pack import PackIndex
 
 _KEY = re.compile(rf"{PACKS}([0-9a-f]{{32}}|[0-9a-f]{{64}})\.(pack|idx)")
 _FEW = 8  # up to here the folders that objects would lie in are listed, not all
 _KEPT_BYTES = 1 << 27  # of indexes in memory; the others are read again when they are asked for
 _SPARSE = 64
+_NO_SIZE = -2
 
 
 class Held(NamedTuple):
@@ -84,23 +85,20 @@ class Holdings:
             if name not in self.damaged and self._expected(name) != self._sizes[name]:
                 self._doubtful.add(name)
 
-    def present(self, *wanted: Contents) -> dict[str, set[bytes]]:
-        """Those that the remote has whole: in a pack, or loose and of the right size."""
-        here: dict[str, set[bytes]] = {algorithm: set() for some in wanted for algorithm in some}
+    def subtract_from(self, *wanted: Contents) -> None:
+        """Take out of `wanted` what the remote has whole: in a pack, or loose and of the right size."""
         for name in self._whole():
             index = self._index(name)
             for some in wanted:
-                if index.algorithm in some:
-                    rows = matches(index, some[index.algorithm])
-                    here[index.algorithm].update(index.digest_at(row) for row in rows)
-        rest: Contents = {algorithm: {} for algorithm in here}
-        for some in wanted:
-            for algorithm, objects in some.items():
-                seen = here[algorithm]
-                join(rest, algorithm, {raw: size for raw, size in objects.items() if raw not in seen})
-        for algorithm, objects in self.loose(rest).items():
-            here[algorithm].update(raw for raw, size in objects.items() if rest[algorithm][raw] in (size, ANY_SIZE))
-        return here
+                objects = some.get(index.algorithm)
+                if objects:
+                    for row in matches(index, objects):
+                        del objects[index.digest_at(row)]
+        for algorithm, sizes in self.loose(*wanted).items():
+            for some in wanted:
+                objects = some.get(algorithm, {})
+                for raw in [raw for raw, size in sizes.items() if objects.get(raw, _NO_SIZE) in (size, ANY_SIZE)]:
+                    del objects[raw]
 
     def packs_with(self, wanted: Mapping[str, set[bytes]], avoid: set[str], *, doubtful: bool = False) -> list[Held]:
         """Where to read objects: each in one pack, in as few packs as a simple rule finds."""
@@ -126,13 +124,16 @@ class Holdings:
                 chosen.append(Held(index, size, own))
         return chosen
 
-    def loose(self, wanted: Mapping[str, Mapping[bytes, int] | set[bytes]]) -> Contents:
+    def loose(self, *wanted: Mapping[str, Mapping[bytes, int]] | Mapping[str, set[bytes]]) -> Contents:
         """The loose ones among them, with their sizes as the listing has them."""
-        found: Contents = {algorithm: {} for algorithm in wanted}
+        found: Contents = {algorithm: {} for some in wanted for algorithm in some}
         folders: set[str] = set()
-        for algorithm, raws in wanted.items():
-            few = len(raws) <= _FEW
-            folders |= {f"objects/{algorithm}/{raw[:1].hex()}/" for raw in raws} if few else {f"objects/{algorithm}/"}
+        for algorithm in found:
+            groups = [some[algorithm] for some in wanted if algorithm in some]
+            if sum(map(len, groups)) <= _FEW:
+                folders |= {f"objects/{algorithm}/{raw[:1].hex()}/" for group in groups for raw in group}
+            else:
+                folders.add(f"objects/{algorithm}/")
         for _, keys in in_threads(
             lambda folder: list(self.remote.sizes(folder)), sorted(folders), threads=self._threads
         ):
@@ -142,7 +143,7 @@ class Holdings:
                 _, algorithm, *rest = key.split("/")
                 with contextlib.suppress(ValueError):  # other things may lie there, which are nobody's object
                     raw = bytes.fromhex("".join(rest)) if len(rest) == 2 and len(rest[0]) == 2 else b""
-                    if raw in wanted.get(algorithm, ()):
+                    if any(raw in some.get(algorithm, ()) for some in wanted):
                         found[algorithm][raw] = size
         return found
 

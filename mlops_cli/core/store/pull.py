@@ -61,11 +61,9 @@ class Pull:
     def run(self, entries: Entries) -> Transfer:
         """Raises RemoteError, ProjectError. What came before an error stays."""
         with self._store.batch():
-            contents = self._trees(entries)
+            wanted, total = self._lacking(self._trees(entries))
             if not self._looked:
                 read_format(self._remote)  # even if there is nothing to ask: it may be a newer one
-            total = sum(sum(wanted.values()) for wanted in contents.values())
-            wanted = {algorithm: set(objects) for algorithm, objects in contents.items() if objects}
             if wanted:
                 self._progress.begin(f"pulling from {self._remote.name}", total, "bytes")
                 try:
@@ -78,7 +76,7 @@ class Pull:
         )
 
     def _trees(self, entries: Entries) -> Contents:
-        """Bring every tree; the contents that they and the entries name and that are not here."""
+        """Bring every tree; the contents that they and the entries name."""
         contents: Contents = {}
         level: list[TreeEntry] = []
         for name, entry in named(entries):
@@ -100,7 +98,7 @@ class Pull:
             if absent:
                 self._bring(absent, trees=True)
             level = [below for folder in level for below in self._open(folder, contents)]
-        return {algorithm: self._lacking(algorithm, objects) for algorithm, objects in contents.items()}
+        return contents
 
     def _open(self, folder: TreeEntry, contents: Contents) -> list[TreeEntry]:
         """The folders in a folder; its contents join the others."""
@@ -115,10 +113,18 @@ class Pull:
         join(contents, folder.digest.partition(":")[0], found)
         return folders
 
-    def _lacking(self, algorithm: str, objects: dict[bytes, int]) -> dict[bytes, int]:
-        absent = absent_here(self._store, algorithm, objects)
-        self._present += len(objects) - len(absent)
-        return {raw: size for raw, size in objects.items() if raw in absent}
+    def _lacking(self, contents: Contents) -> tuple[Wanted, int]:
+        """Those that are not here, and their bytes. `contents` is used up, because it may be large."""
+        wanted: Wanted = {}
+        total = 0
+        while contents:
+            algorithm, objects = contents.popitem()
+            absent = absent_here(self._store, algorithm, objects)
+            self._present += len(objects) - len(absent)
+            total += sum(objects[raw] for raw in absent)
+            if absent:
+                wanted[algorithm] = absent
+        return wanted, total
 
     # -- from every place there is -------------------------------------------------------------------------
 
@@ -269,26 +275,26 @@ def dry_pull(store: LocalStore, holdings: Holdings, entries: Entries) -> Transfe
     holdings.look()
     needs = needs_of(store, entries)
     failed: dict[str, str] = {}
-    objects = size = here = 0
+    here = 0
     absent: Contents = {}
     for algorithm, wanted in needs.contents.items():
         lacking = absent_here(store, algorithm, wanted)
         here += len(wanted) - len(lacking)
         absent[algorithm] = {raw: wanted[raw] for raw in lacking}
-    there = holdings.present(absent, needs.lost_sizes())
-    for algorithm, lacking_sizes in absent.items():
-        for raw, its_size in lacking_sizes.items():
-            if raw in there[algorithm]:
-                objects += 1
-                size += its_size
-            else:
-                failed[f"{algorithm}:{raw.hex()}"] = "missing"
-    for digest, lost in needs.lost.items():
+    objects = sum(map(len, absent.values()))
+    size = sum(sum(sizes.values()) for sizes in absent.values())
+    lost = needs.lost_sizes()
+    holdings.subtract_from(absent, lost)
+    for algorithm, sizes in absent.items():  # what is left is nowhere
+        objects -= len(sizes)
+        size -= sum(sizes.values())
+        failed.update(dict.fromkeys((f"{algorithm}:{raw.hex()}" for raw in sizes), "missing"))
+    for digest, folder in needs.lost.items():
         algorithm, raw = raw_of(digest)
-        if raw in there[algorithm]:
-            objects += 1 + lost.files
-            size += lost.size
-        else:
+        if raw in lost[algorithm]:
             failed[digest] = "missing"
+        else:
+            objects += 1 + folder.files
+            size += folder.size
     names = name_paths(store, entries, failed)
     return Transfer(objects, size, here + len(needs.trees), names["missing"])

@@ -37,7 +37,10 @@ _FEWEST = 3  # a pack is two requests
 
 @dataclass(slots=True)
 class Plan:
-    """What a push would do: `contents` and `trees` that the remote lacks; `present` it has."""
+    """What a push would do: `contents` and `trees` that the remote lacks; so many as `present` says it has.
+
+    `contents` are those of `needs`, from which the others were taken out: two tables of millions are one too many.
+    """
 
     needs: Needs
     contents: Contents
@@ -58,21 +61,18 @@ class Plan:
 def plan_push(store: LocalStore, holdings: Holdings, entries: Entries) -> Plan:
     """Find out what is to be sent, by listing. `holdings` has looked. Raises RemoteError."""
     needs = needs_of(store, entries)
-    there = holdings.present(needs.contents, needs.tree_sizes(), needs.lost_sizes())
-    contents = {
-        algorithm: {raw: size for raw, size in wanted.items() if raw not in there[algorithm]}
-        for algorithm, wanted in needs.contents.items()
-    }
+    count, tree_sizes, lost_sizes = needs.count, needs.tree_sizes(), needs.lost_sizes()
+    holdings.subtract_from(needs.contents, tree_sizes, lost_sizes)
     ordered = sorted(needs.trees.items(), key=lambda item: item[1].height)
-    trees = {digest: tree for digest, tree in ordered if not _has(there, digest)}
+    trees = {digest: tree for digest, tree in ordered if _is_in(tree_sizes, digest)}
     # A clone that never pulled: the remote may well have the whole folder, since trees arrive last.
     failed = {
         digest: "missing" if isinstance(found.error, NotFound) else "corrupt"
         for digest, found in needs.lost.items()
-        if not _has(there, digest)
+        if _is_in(lost_sizes, digest)
     }
-    plan = Plan(needs, contents, trees, 0, failed)
-    plan.present = needs.count - plan.sending
+    plan = Plan(needs, needs.contents, trees, 0, failed)
+    plan.present = count - plan.sending
     return plan
 
 
@@ -215,6 +215,6 @@ def _held_back(store: LocalStore, plan: Plan) -> set[str]:
     return held & plan.trees.keys()
 
 
-def _has(there: dict[str, set[bytes]], digest: str) -> bool:
+def _is_in(objects: Contents, digest: str) -> bool:
     algorithm, raw = raw_of(digest)
-    return raw in there[algorithm]
+    return raw in objects.get(algorithm, ())
