@@ -202,7 +202,7 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
 def _show_foreseen(changes: Changes, output: Output) -> None:
     """Every path that a checkout would touch."""
     words = {"add": changes.added, "update": changes.updated, "remove": changes.removed}
-    rows = [(word, path) for word, paths in words.items() for path in paths]
+    rows = [(word, path) for word, paths in words.items() for path in sorted(paths)]
     for word, path in rows[:_SHOWN]:
         output.line(f"  would {word} {path}")
     _rest(len(rows[_SHOWN:]), output)
