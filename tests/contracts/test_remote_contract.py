@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -296,6 +297,17 @@ def test_a_second_put_replaces_the_first(remote: Remote) -> None:
     remote.put("key", b"first")
     remote.put("key", b"2")
     assert remote.get("key") == b"2"
+
+
+def test_a_remote_knows_when_its_values_were_written(remote: Remote) -> None:
+    """Collecting garbage spares what is young; a clock may be an hour off, not a day."""
+    remote.put("runs/a", b"a")
+    remote.put("objects/b", b"b")
+    found = remote.modified("runs/")
+    assert list(found) == ["runs/a"]
+    assert abs(found["runs/a"] - time.time()) < 3600
+    assert set(remote.modified()) == {"runs/a", "objects/b"}
+    assert remote.modified("nothing/") == {}
 
 
 def test_deleting_twice_is_no_error(remote: Remote) -> None:

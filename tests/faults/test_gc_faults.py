@@ -14,11 +14,14 @@ import pytest
 from test_store_faults import STRIKES, every_step, in_child, root
 
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import MachineError, RemoteError
 from mlops_cli.core.pipeline.results import Result, ResultCache
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data import add_paths
 from mlops_cli.core.workflows.fsck import verify_cache
 from mlops_cli.core.workflows.gc import collect_garbage
+from mlops_cli.core.workflows.gc_remote import collect_remote_garbage, unlock_remote
+from mlops_cli.core.workflows.transfer import pull_data, push_data
 from mlops_cli.core.workflows.workspace import Workspace
 
 __all__ = ["root"]
@@ -132,6 +135,50 @@ def test_repair_at_every_step(used: Path, strike: Callable[[], None]) -> None:
         mend(used)
         assert kept(used), at
         again()
+
+
+def clean_remote(root: Path) -> None:
+    try:
+        collect_remote_garbage(opened(root), delete=True, grace_s=-10.0, expire_s=DAY_S)
+    except RemoteError as error:  # the machine that refused is the remote's
+        raise MachineError(error.message) from error
+
+
+def pulls(root: Path) -> bool:
+    """Whether a clone without a cache gets everything."""
+    clone = root.parent / "clone"
+    shutil.rmtree(clone, ignore_errors=True)
+    clone.mkdir()
+    for name in ("mlo.yaml", "mlo.lock"):
+        shutil.copy(root / name, clone / name)
+    return not pull_data(opened(clone)).transfer.missing and kept(clone)
+
+
+@pytest.mark.slow
+@STRIKES
+def test_cleaning_a_remote_at_every_step(used: Path, strike: Callable[[], None]) -> None:
+    lock = (used / "mlo.lock").read_bytes()
+    shutil.rmtree(used / ".mlo")
+    shutil.rmtree(used / "data")
+    for version in range(2):
+        (used / "data").mkdir(exist_ok=True)
+        for number in range(COUNT):
+            if version == 0 or number % 4:
+                (used / "data" / f"{number}").write_bytes(b"%d of version %d\n" % (number, version) * 20)
+        add_paths(opened(used), [used / "data"])
+        push_data(opened(used)).raise_if_incomplete()
+    assert (used / "mlo.lock").read_bytes() == lock
+    far = copies(used.parent / "far")
+    packs = len(list((used.parent / "far/packs").iterdir()))
+    for at in every_step(used, clean_remote, strike):
+        assert pulls(used), at
+        unlock_remote(opened(used))
+        clean_remote(used)
+        assert pulls(used), at
+        assert collect_remote_garbage(opened(used), grace_s=-10.0, expire_s=DAY_S).objects == 0, at
+        far()
+        shutil.rmtree(used / ".mlo/remotes", ignore_errors=True)
+    assert packs == 4
 
 
 def test_a_kill_between_copy_and_removal_leaves_two_copies_and_then_one(used: Path) -> None:

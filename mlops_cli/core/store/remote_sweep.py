@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mlops_cli.core.base.digest import HEX_DIGITS
+from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.remotes.remote import Remote, ShortAnswer
@@ -127,10 +128,11 @@ def repack_remote(
     progress = progress or Silent()
     progress.begin(f"packing anew on {remote.name}", None, "bytes")
     try:
-        for name, own in plan.old_packs.items():
-            if not _copy(remote, listing.indexes[name], own, writer, progress.advance):
-                writer.done.spoiled.append(name)
-        writer.finish()
+        with machine_errors(f"cannot write to the cache {store.cache}"):
+            for name, own in plan.old_packs.items():
+                if not _copy(remote, listing.indexes[name], own, writer, progress.advance):
+                    writer.done.spoiled.append(name)
+            writer.finish()
     finally:
         progress.end()
         writer.abandon()
@@ -148,7 +150,11 @@ def sweep_remote(remote: Remote, planned: RemotePlan, listing: Listing, repacked
     for keys in (
         [idx_key(name) for name in packs],
         [pack_key(name) for name in packs],
-        [*planned.stray, *(object_key(item.digest) for item in planned.plan.garbage), *others],
+        [
+            *_still_stray(remote, planned.stray, listing, repacked),
+            *(object_key(i.digest) for i in planned.plan.garbage),
+        ],
+        others,
     ):
         for key, error in in_threads(remote.delete, keys):
             if isinstance(error, MloError):
@@ -157,6 +163,20 @@ def sweep_remote(remote: Remote, planned: RemotePlan, listing: Listing, repacked
         if keys:
             remote.settle()
     return freed - repacked.bytes
+
+
+def _still_stray(remote: Remote, stray: list[str], listing: Listing, repacked: Repacked) -> list[str]:
+    """Those halves that nobody made whole since: the same objects make a pack of the same name again."""
+    if not stray:
+        return []
+    there, times = dict(remote.sizes(PACKS)), remote.modified(PACKS)
+    found = []
+    for key in stray:
+        name, _, suffix = key.removeprefix(PACKS).rpartition(".")
+        other = idx_key(name) if suffix == "pack" else pack_key(name)
+        if name not in repacked.names and other not in there and times.get(key) == listing.times.get(key):
+            found.append(key)
+    return found
 
 
 def _copy(
