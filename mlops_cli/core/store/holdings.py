@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlops_cli.core.base.files import machine_errors, write_atomic
-from mlops_cli.core.errors import IntegrityError, MachineError, NotFound
+from mlops_cli.core.errors import IntegrityError, MachineError, MloError, NotFound
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.exchange import PACKS, THREADS, in_threads, read_format
 from mlops_cli.core.store.needs import ANY_SIZE, Contents
@@ -195,29 +195,29 @@ class Holdings:
     def _learn(self, names: list[str]) -> None:
         """Fetch `.idx` values, and keep good ones here."""
 
-        def fetch(name: str) -> tuple[PackIndex, int] | None:
+        def fetch(name: str) -> bytes | None:
+            with contextlib.suppress(NotFound):  # collected since it was listed
+                return self.remote.get(f"{PACKS}{name}.idx")
+            return None
+
+        # Read one after another: while it is checked, an index takes several times its size.
+        for name, data in in_threads(fetch, names, threads=self._threads, most=self._threads):
+            if isinstance(data, MloError):
+                raise data
+            if data is None:
+                del self._sizes[name]
+                continue
             try:
-                data = self.remote.get(f"{PACKS}{name}.idx")
-            except NotFound:
-                return None  # collected since it was listed
-            found = PackIndex.from_idx(data, name)
+                self._keep(name, *PackIndex.from_idx(data, name))
+            except IntegrityError as error:
+                self.damaged[name] = error.message
+                self._note(f"{PACKS}{name}.idx on remote {self.remote.name} is damaged and not used: {error.message}")
+                continue
             if self._facts is not None:
                 # A copy that cannot be kept is fetched again next time.
                 with contextlib.suppress(MachineError, OSError), machine_errors("cannot keep an index"):
                     self._facts.mkdir(parents=True, exist_ok=True)
                     write_atomic(self._facts / f"{name}.idx", data, durable=False)
-            return found
-
-        for name, found in in_threads(fetch, names, threads=self._threads):
-            if isinstance(found, IntegrityError):
-                self.damaged[name] = found.message
-                self._note(f"{PACKS}{name}.idx on remote {self.remote.name} is damaged and not used: {found.message}")
-            elif isinstance(found, Exception):
-                raise found
-            elif found is None:
-                del self._sizes[name]
-            else:
-                self._keep(name, *found)
 
     def _forget_others(self) -> None:
         """Copies of what the listing no longer shows."""
