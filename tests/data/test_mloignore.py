@@ -153,7 +153,7 @@ def test_a_rule_is_named_with_its_place(tmp_path: Path) -> None:
 
 def test_a_file_of_rules_that_cannot_be_read_is_no_licence_to_take_everything(tmp_path: Path) -> None:
     (tmp_path / ".mloignore").symlink_to(".mloignore")
-    with pytest.raises(MachineError, match="cannot read .*mloignore"):
+    with pytest.raises(MachineError, match=r"cannot read .*mloignore"):
         Ignored(tmp_path)(os.fsencode(tmp_path / "x"), False)
 
 
