@@ -19,9 +19,9 @@ from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.remote import Fact, ShortAnswer, Unsupported
 from mlops_cli.core.remotes.retry import Patience, chain
 
-# A part of a large value and how many travel at once: 128 MiB of memory a file. S3 takes 10,000 parts of up to
+# A part of a large value and how many travel at once: 64 MiB of memory a file. S3 takes 10,000 parts of up to
 # 5 GiB, and 5 GiB in one put; a value up to twice PART_BYTES goes in one put.
-PART_BYTES = 32 << 20
+PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 4
 MOST_PARTS = 10_000
 _CONNECTIONS = 64

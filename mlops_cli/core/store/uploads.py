@@ -18,7 +18,7 @@ from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.pack import PACK_BYTES, PackIndex, PackWriter
 
 _PACK_ROWS = 1 << 17  # many tiny objects, too, are read and checked index by index
-_AHEAD = 4  # packs that may wait as temp files
+_AHEAD = 2  # packs that may wait as temp files
 
 
 class Sealed(NamedTuple):
