@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,10 +21,8 @@ FILES, SIZE = 1_000_000, 60
 GIB = 1 << 30
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lay_out(root: Path) -> None:
     """The tree is here and there; of the files there are packs there, as far as a listing tells, with holes inside."""
-    root = tmp_path_factory.mktemp("million") / "project"
     raws = [xxhash.xxh3_128_digest(b"%d" % n) for n in range(FILES)]
     rows = [(b"%07d.bin" % n, FILE, raw, SIZE, 1) for n, raw in enumerate(raws)]
     store = LocalStore(root / ".mlo/cache", "xxh128")
@@ -43,6 +42,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         far.put(pack_key(index.name), b"")
         os.truncate(root.parent / "full" / pack_key(index.name), size)
         far.put(idx_key(index.name), index.to_idx(size))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by another process: a child's peak begins with the size of its parent."""
+    root = tmp_path_factory.mktemp("million") / "project"
+    subprocess.run([sys.executable, __file__, str(root)], check=True)
     return root
 
 
@@ -68,3 +74,7 @@ def test_a_million_objects_fit_into_a_gibibyte(project: Path, command: str, code
     assert os.waitstatus_to_exitcode(status) == code
     unit = 1 if sys.platform == "darwin" else 1024
     assert usage.ru_maxrss * unit < GIB, f"{usage.ru_maxrss * unit >> 20} MiB"
+
+
+if __name__ == "__main__":
+    lay_out(Path(sys.argv[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -137,7 +136,7 @@ def name_paths(store: Readable, entries: Entries, failed: Mapping[str, str]) -> 
     """The paths at which digests that failed are met, by the word they failed with. Names cost memory, so they are
     made up only once something failed. A folder that cannot be read ends the search there."""
     found: dict[str, list[str]] = {word: [] for word in ("missing", "corrupt")}
-    for name, entry in named(entries):
+    for name, entry in named(entries) if failed else ():
         stack = [(name, entry)]
         while stack:
             path, here = stack.pop()
@@ -159,9 +158,3 @@ def name_paths(store: Readable, entries: Entries, failed: Mapping[str, str]) -> 
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    source = iter(items)
-    while part := list(itertools.islice(source, size)):
-        yield part
