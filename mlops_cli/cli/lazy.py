@@ -96,7 +96,7 @@ def _spare_pydantic(command: Any) -> None:
 
 
 def _keep_plain(parameter: Any) -> None:
-    descriptor = getattr(parameter, "type_descriptor", None)
+    descriptor: Any = getattr(parameter, "type_descriptor", None)
     plain = _PLAIN.get(descriptor.annotation) if descriptor is not None else None
     if plain is None or getattr(parameter, "_runtime_param", ...) is not None:
         return
