@@ -12,6 +12,7 @@ from mlops_cli.core.base.records import MODEL_NAME, Entry, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError
 from mlops_cli.core.events.protocol import sayable
 from mlops_cli.core.registry.records import Evaluation, Version
+from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.store.transfer import push_digests, push_objects
 from mlops_cli.core.store.tree import walk
@@ -261,9 +262,10 @@ def _share(workspace: Workspace, facts: Version) -> None:
     if facts.evaluate is not None:
         entries[facts.evaluate.path] = facts.evaluate.data
     loose = [text for text in (facts.profile, facts.manifest, facts.diff) if text]
+    copies = facts_folder(workspace.paths.private, remote)
     for sent in (
-        push_objects(workspace.store, remote, entries, progress=workspace.progress),
-        push_digests(workspace.store, remote, loose, progress=workspace.progress),
+        push_objects(workspace.store, remote, entries, progress=workspace.progress, facts=copies),
+        push_digests(workspace.store, remote, loose, progress=workspace.progress, facts=copies),
     ):
         if sent.missing or sent.corrupt:
             raise IntegrityError(

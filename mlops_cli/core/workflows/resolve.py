@@ -14,6 +14,7 @@ from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry, ModelRef, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, RemoteError
 from mlops_cli.core.registry.records import Version
+from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.protocol import ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
 from mlops_cli.core.store.tree import closure, decode, is_tree, totals, walk
@@ -126,7 +127,8 @@ def bring(workspace: Workspace, entry: Entry, *, what: str) -> None:
         return
 
     def pull(remote: Remote) -> None:
-        pull_objects(workspace.store, remote, {what: entry}, progress=workspace.progress)
+        facts = facts_folder(workspace.paths.private, remote)
+        pull_objects(workspace.store, remote, {what: entry}, progress=workspace.progress, facts=facts)
 
     _from_remotes(workspace, pull, lambda: _complete(workspace, entry), entry.name, what)
 
@@ -137,7 +139,8 @@ def bring_digest(workspace: Workspace, digest: str, *, what: str) -> bytes:
     if not workspace.store.has(name):
 
         def pull(remote: Remote) -> None:
-            pull_digests(workspace.store, remote, [digest], progress=workspace.progress)
+            facts = facts_folder(workspace.paths.private, remote)
+            pull_digests(workspace.store, remote, [digest], progress=workspace.progress, facts=facts)
 
         _from_remotes(workspace, pull, lambda: workspace.store.has(name), name, what)
     return workspace.store.read(name)
