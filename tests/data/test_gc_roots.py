@@ -276,4 +276,5 @@ def test_the_command_says_what_it_would_do_and_then_does_it(project: Path, mlo: 
     assert "nothing to delete" in mlo("-C", project, "data", "gc", "--yes").stdout
     mlo("-C", project, "data", "gc", "--keep-runs", "few", exit_code=2)
     mlo("-C", project, "data", "gc", "--grace", "soon", exit_code=2)
+    mlo("-C", project, "data", "gc", "--grace", "0")
     mlo("-C", project, "data", "gc", "origin", exit_code=2)

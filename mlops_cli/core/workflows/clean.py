@@ -31,7 +31,8 @@ class Rules(msgspec.Struct, frozen=True):
         if keep_runs != ALL and not (keep_runs.isascii() and keep_runs.isdigit() and len(keep_runs) < 10):
             raise UsageError(f"--keep-runs {keep_runs}: that is no number", hint="write a number, or all")
         kept = None if keep_runs == ALL else int(keep_runs)
-        return cls(yes, kept, all_commits, parse_duration(grace), parse_duration(expire), force)
+        spared_s = 0.0 if grace.strip() in ("0", "0s") else parse_duration(grace)
+        return cls(yes, kept, all_commits, spared_s, parse_duration(expire), force)
 
 
 def clean(
