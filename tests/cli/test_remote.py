@@ -187,3 +187,47 @@ def test_a_shared_remote_wants_a_hash_that_stops_attackers(mlo: Mlo, project: Pa
     mlo("data", "add", "data")
     mlo("data", "push")
     assert "blake3:" in (project / "mlo.lock").read_text()
+
+
+def test_what_is_still_recorded_with_the_quick_hash_neither_goes_to_a_shared_remote_nor_comes_from_it(
+    mlo: Mlo, project: Path
+) -> None:
+    for name in ("old", "new"):
+        (project / name).write_text(name)
+    remote = "remotes: {origin: {url: ../far}}\n"
+    (project.parent / "far").mkdir()
+    (project / "mlo.yaml").write_text(YAML + remote)
+    mlo("data", "add", "old", "new")
+    mlo("data", "push")
+    lock = (project / "mlo.lock").read_text()
+    shared = f"{YAML}hash: blake3\n{remote.replace('far}', 'far, trust: shared}')}"
+    (project / "mlo.yaml").write_text(shared)
+    mlo("data", "add", "new")
+    before = set((project.parent / "far").rglob("*"))
+    for line in (["push"], ["data", "push"], ["data", "push", "old"], ["data", "push", "--dry-run"]):
+        refused = mlo(*line, exit_code=5).stderr
+        assert "trust: shared" in refused
+        assert refused.count("old") == 1
+        assert "hash: blake3" in refused
+    assert set((project.parent / "far").rglob("*")) == before
+    mlo("data", "push", "new")
+
+    (project / "mlo.lock").write_text(lock)
+    shutil.rmtree(project / ".mlo/cache")
+    for line in (["pull"], ["data", "pull"], ["data", "fetch", "new"]):
+        assert "new" in mlo(*line, exit_code=5).stderr
+    for name in ("old", "new"):
+        (project / name).unlink()
+    mlo("data", "fsck", "--repair", exit_code=7)
+    assert list((project / ".mlo/cache").glob("objects/xxh128/*")) == []
+
+
+def test_old_versions_stay_behind_where_only_strong_digests_pass(mlo: Mlo, trained: Path) -> None:
+    (trained.parent / "far").mkdir()
+    with (trained / "mlo.yaml").open("a") as file:
+        file.write("hash: blake3\nremotes: {origin: {url: ../far, trust: shared}}\n")
+    mlo("data", "add", "data/raw")
+    mlo("run", "--force")
+    sent = mlo("push", "--json").json
+    assert sent["models"] == 0
+    assert not list(trained.parent.glob("far/objects/xxh128/*"))

@@ -16,6 +16,7 @@ import msgspec
 
 from mlops_cli.core.base.digest import Digest, digest_file
 from mlops_cli.core.base.files import user_path
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
@@ -27,7 +28,7 @@ from mlops_cli.core.project.lock import Lock, parse_lock
 from mlops_cli.core.project.schema import Project, RemoteConfig
 from mlops_cli.core.remotes.open import folder_of, open_remote
 from mlops_cli.core.remotes.remote import Remote
-from mlops_cli.core.store.checkout import name_some
+from mlops_cli.core.store.exchange import Forgeable
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
@@ -237,7 +238,7 @@ class Elsewhere:
                     problems += [f"{remote.name} holds damaged bytes for {name_some(came.corrupt)}"] * bool(
                         came.corrupt
                     )
-            except RemoteError as error:
+            except (RemoteError, Forgeable) as error:
                 problems.append(error.message)
             wanted = {name: entry for name, entry in wanted.items() if _lacks(store, entry, trees_only)}
             if not wanted:

@@ -21,6 +21,7 @@ class NamedRemote:
         self.url = url
         self.protocol = protocol
         self.endpoint = endpoint
+        self.is_shared = False
 
     @property
     def title(self) -> str:

@@ -42,12 +42,16 @@ class Address(Protocol):
     @property
     def url(self) -> str: ...
     @property
+    def trust(self) -> str: ...
+    @property
     def options(self) -> dict[str, Any]: ...
 
 
 def open_remote(name: str, config: Address, *, root: Path) -> Remote:
     """The remote of that name in mlo.yaml. Nothing is contacted yet. Raises ProjectError, ExtraMissing, RemoteError."""
-    return _open(name, config.url, root, config.options)
+    remote = _open(name, config.url, root, config.options)
+    remote.is_shared = config.trust == "shared"
+    return remote
 
 
 def open_url(url: str, *, root: Path, name: str = "") -> Remote:

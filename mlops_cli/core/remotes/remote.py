@@ -43,6 +43,7 @@ class Remote(Protocol):
 
     name: str
     url: str  # for people: without passwords
+    is_shared: bool  # people write there who need not be trusted: `trust: shared`
 
     def facts(self) -> list[Fact]:
         """Where it is and as whom mlo comes there, without secrets. Raises RemoteError if that cannot be found out."""

@@ -11,6 +11,7 @@ import msgspec
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverwrite
@@ -24,7 +25,6 @@ from mlops_cli.core.store.standing import SELF, item_of, look, sweep
 from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry, walk_bytes
 
 Items = dict[bytes, TreeEntry]
-_NAMED = 10  # paths an error names before it counts the rest
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -56,12 +56,6 @@ class Changes(msgspec.Struct, frozen=True):
             )
         if self.missing:
             raise ObjectMissing(f"{path}: {lacks}", hint=refill)
-
-
-def name_some(paths: Sequence[str]) -> str:
-    """The first ten, and how many more."""
-    rest = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def restore(

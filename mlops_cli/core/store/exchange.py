@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
 from mlops_cli.core.remotes.remote import Remote
@@ -22,6 +23,12 @@ PACKS = "packs/"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Entries = Mapping[str, Entry] | Iterable[Entry]
+
+
+class Forgeable(ProjectError):
+    """Other bytes can be made for a digest, and the remote is one where somebody might put them."""
+
+    code = "forgeable"
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -45,6 +52,26 @@ class Transfer(msgspec.Struct, frozen=True):
             [*self.missing, *other.missing],
             [*self.corrupt, *other.corrupt],
             sorted({*self.damaged_keys, *other.damaged_keys}),
+        )
+
+
+def may_pass(remote: Remote, digest: str) -> bool:
+    """Whether an object may go to a remote and come from it: at one that is shared, digests must withstand attackers.
+
+    For a folder that goes for all below it, since a tree has digests of its own algorithm only.
+    """
+    return not remote.is_shared or digest.startswith("blake3:")
+
+
+def refuse_forgeable(remote: Remote, entries: Entries) -> None:
+    """Raises Forgeable, naming the entries that may not pass."""
+    weak = sorted(name for name, entry in named(entries) if not may_pass(remote, entry.digest))
+    if weak:
+        raise Forgeable(
+            f"remote {remote.name} is `trust: shared`, and these have digests that find accidents and not attackers: "
+            f"{name_some(weak)}",
+            hint="with `hash: blake3` in mlo.yaml, `mlo data add` data again and `mlo run --force` for outputs; "
+            "or say `trust: private`",
         )
 
 

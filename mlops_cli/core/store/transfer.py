@@ -14,7 +14,7 @@ from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.absent import Absent, AbsentCounter
-from mlops_cli.core.store.exchange import THREADS, Entries, Transfer, name_paths, named
+from mlops_cli.core.store.exchange import THREADS, Entries, Transfer, name_paths, named, refuse_forgeable
 from mlops_cli.core.store.holdings import Holdings
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.pull import Pull, dry_pull
@@ -31,10 +31,11 @@ def push_objects(
     threads: int = THREADS,
     dry_run: bool = False,
 ) -> Transfer:
-    """Send everything the entries (path -> entry) need and the remote lacks. Raises RemoteError.
+    """Send everything the entries (path -> entry) need and the remote lacks. Raises RemoteError, Forgeable.
 
     What is neither here nor there, or is damaged here, is named in Transfer; the trees that name it stay behind.
     """
+    refuse_forgeable(remote, entries)
     progress = progress or Silent()
     holdings = Holdings(remote, facts, threads=threads, note=progress.note)
     holdings.look()
@@ -67,11 +68,12 @@ def pull_objects(
     threads: int = THREADS,
     dry_run: bool = False,
 ) -> Transfer:
-    """Bring everything the entries (path -> entry) need and the store lacks. Raises RemoteError.
+    """Bring everything the entries (path -> entry) need and the store lacks. Raises RemoteError, Forgeable.
 
     What the remote lacks or holds damaged is named in Transfer; the rest comes all the same, and nothing that fails
     its digest is kept. A dry run brings nothing, so of a folder whose tree is not here it counts what its name says.
     """
+    refuse_forgeable(remote, entries)
     progress = progress or Silent()
     holdings = Holdings(remote, facts, threads=threads, note=progress.note)
     if dry_run:

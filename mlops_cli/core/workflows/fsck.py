@@ -13,7 +13,9 @@ from mlops_cli.core.base.digest import Digest, digest_bytes
 from mlops_cli.core.errors import MloError
 from mlops_cli.core.store import placing
 from mlops_cli.core.store.batch import unlink_all
+from mlops_cli.core.store.exchange import may_pass
 from mlops_cli.core.store.fsck import Bad, FsckReport, needed, report, scan
+from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.salvage import Aside, set_damaged_aside
 from mlops_cli.core.store.snapshot import links_to_object, record, survey
 from mlops_cli.core.store.transfer import pull_digests
@@ -145,7 +147,10 @@ def _from_remotes(workspace: Workspace, lost: Iterable[str], notes: list[str]) -
         if not left:
             break
         try:
-            pull_digests(workspace.store, opened(workspace, name), sorted(left), progress=workspace.progress)
+            there = opened(workspace, name)
+            facts = facts_folder(workspace.paths.private, there)
+            passing = sorted(digest for digest in left if may_pass(there, digest))
+            pull_digests(workspace.store, there, passing, progress=workspace.progress, facts=facts)
         except MloError as error:
             notes.append(error.message)
         missing = workspace.store.missing(left)

@@ -14,7 +14,7 @@ from mlops_cli.core.errors import Conflict, IntegrityError, MloError, NotFound
 from mlops_cli.core.project.clone import clone_id
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.clones import LOCK, Published, cleaning, key_of, read_published
-from mlops_cli.core.store.exchange import in_threads, object_key
+from mlops_cli.core.store.exchange import in_threads, may_pass, object_key
 from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.mark import Marks, Root, mark
 from mlops_cli.core.store.remote_sweep import (
@@ -179,8 +179,9 @@ class _Cleaner:
             tried |= self._bring(sorted(wanted))
 
     def _bring(self, digests: list[str]) -> set[str]:
-        if digests:
-            pull_digests(self._workspace.store, self._remote, digests, progress=self._workspace.progress)
+        passing = [digest for digest in digests if may_pass(self._remote, digest)]
+        if passing:
+            pull_digests(self._workspace.store, self._remote, passing, progress=self._workspace.progress)
         return set(digests)
 
     def _require_silence(self) -> None:

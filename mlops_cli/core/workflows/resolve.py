@@ -14,6 +14,7 @@ from mlops_cli.core.base.files import machine_errors, safe_join
 from mlops_cli.core.base.records import Entry, ModelRef, ResolvedModel
 from mlops_cli.core.errors import IntegrityError, NotFound, RemoteError
 from mlops_cli.core.registry.records import Version
+from mlops_cli.core.store.exchange import Forgeable
 from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.protocol import ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
@@ -169,8 +170,9 @@ def _complete(workspace: Workspace, entry: Entry) -> bool:
 def _from_remotes(
     workspace: Workspace, pull: Callable[[Remote], None], present: Callable[[], bool], digest: Digest, what: str
 ) -> None:
-    """Try each place in turn. One that lacks the object is passed over; one out of reach counts only if none has it."""
-    unreachable: RemoteError | None = None
+    """Try each place in turn. One that lacks the object is passed over; one out of reach counts only if none has it,
+    and so does one whose bytes are not to be trusted."""
+    unreachable: RemoteError | Forgeable | None = None
     asked = []
     for remote in places(workspace):
         asked.append(remote.name)
@@ -178,7 +180,7 @@ def _from_remotes(
             pull(remote)
         except NotFound:
             continue
-        except RemoteError as error:
+        except (RemoteError, Forgeable) as error:
             unreachable = unreachable or error
             continue
         if present():

@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
 from mlops_cli.core.errors import IntegrityError, NotFound
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.absent import Absent
-from mlops_cli.core.store.checkout import name_some
-from mlops_cli.core.store.exchange import THREADS, Transfer
+from mlops_cli.core.store.exchange import THREADS, Transfer, may_pass, refuse_forgeable
 from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.transfer import absent_on, pull_objects, push_objects, single_objects
@@ -166,7 +166,7 @@ def push_project(workspace: Workspace, *, remote: str | None = None, jobs: int |
     known = set(there.list(RUNS))
     runs = [run for run in workspace.runs.list() if run.is_over and run_key(run.id) not in known]
     versions = _versions(workspace)
-    entries, singles = _belongings(runs, versions)
+    entries, singles = _belongings(there, runs, versions)
     # What older runs made may be gone from this cache by now; a run without its bytes is still worth having.
     present = _present(workspace, entries)
     here = singles - workspace.store.missing(singles)
@@ -190,7 +190,7 @@ def pull_project(
     runs = _pull_runs(workspace, there)
     pull_results(workspace, there)
     versions = _versions(workspace)
-    entries, singles = _belongings(runs, versions)
+    entries, singles = _belongings(there, runs, versions)
     models = _pull(workspace, there, entries | single_objects(singles), jobs=jobs)
     # A run may name bytes its machine never kept; only damaged ones are an error.
     transfer = brought.transfer + msgspec.structs.replace(models, missing=[])
@@ -215,6 +215,7 @@ def _push(
     jobs: int | None = None,
     dry_run: bool = False,
 ) -> Transfer:
+    refuse_forgeable(there, entries)  # before anything is written there
     if not dry_run:
         publish_roots(workspace, there)
         require_no_cleaning(workspace, there)
@@ -276,14 +277,18 @@ def _pull_runs(workspace: Workspace, remote: Remote) -> list[Run]:
     return found
 
 
-def _belongings(runs: Sequence[Run], versions: Sequence[Version]) -> tuple[dict[str, Entry], set[str]]:
-    """What runs and versions own: entries by a name for people, and the digests of single objects."""
+def _belongings(remote: Remote, runs: Sequence[Run], versions: Sequence[Version]) -> tuple[dict[str, Entry], set[str]]:
+    """What runs and versions own: entries by a name for people, and the digests of single objects.
+
+    They cannot be hashed anew, so what was recorded under a digest that may not pass is left out, not refused.
+    """
     entries = {name: entry for run in runs for name, entry in _run_entries(run).items()}
     singles = {run.diff for run in runs if run.diff}
     for version in versions:
         entries |= _version_entries(version)
         singles |= {digest for digest in (version.profile, version.manifest, version.diff) if digest}
-    return entries, singles
+    passing = {name: entry for name, entry in entries.items() if may_pass(remote, entry.digest)}
+    return passing, {digest for digest in singles if may_pass(remote, digest)}
 
 
 def _check_out(workspace: Workspace, paths: Sequence[Path], force: bool, revision: str | None) -> CheckoutResult:
