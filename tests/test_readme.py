@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,9 +11,16 @@ import site
 import subprocess
 import sys
 import venv
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from mlops_cli.cli.table import COMMANDS
+from mlops_cli.core.project.settings import load
+from mlops_cli.core.remotes.open import open_remote
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,8 +69,7 @@ def test_the_first_command_installs_a_wheel_that_plays_the_demo(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_loop_works_as_it_is_typed(tmp_path: Path) -> None:
-    loop, *others = blocks("bash")
-    assert others == []
+    loop = blocks("bash")[0]
     assert len(re.findall(r"^(?:cp .*&& )?mlo ", loop, re.MULTILINE)) == 10
     folder = tmp_path / "flights"
     shutil.copytree(ROOT / "examples" / "flights", folder, ignore=shutil.ignore_patterns(".mlo", "data"))
@@ -85,6 +93,36 @@ def test_the_loop_works_as_it_is_typed(tmp_path: Path) -> None:
     assert "points back at version 1" in done.stdout
 
 
+def test_a_dvc_project_moves_over_as_it_is_typed(tmp_path: Path) -> None:
+    """One that nobody needs DVC to make: a file, and what DVC writes beside it."""
+    _, move = blocks("bash")
+    project = tmp_path / "project"
+    (project / ".dvc").mkdir(parents=True)
+    (project / ".dvc" / "config").touch()
+    data = b"a,b\n1,2\n"
+    (project / "raw.csv").write_bytes(data)
+    out = {"md5": hashlib.md5(data).hexdigest(), "path": "raw.csv", "hash": "md5"}
+    (project / "raw.csv.dvc").write_text(json.dumps({"outs": [out]}))
+    cut = {"cmd": "cut -d, -f1 raw.csv > a.csv", "deps": ["raw.csv"], "outs": ["a.csv"]}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": {"cut": cut}}))
+    done = subprocess.run(
+        ["bash", "-e", "-c", move], cwd=project, env=environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project / "mlo.yaml").exists()
+    assert "raw.csv" in (project / "mlo.lock").read_text()
+    assert "cut" in done.stdout
+
+
+def test_the_settings_shown_are_good_ones(tmp_path: Path) -> None:
+    (block,) = blocks("yaml")
+    (tmp_path / "mlo.yaml").write_text(f"name: x\n{block}")
+    project = load(tmp_path, {}).project
+    assert project.remote("partners").trust == "shared"
+    for name in project.remotes:
+        assert open_remote(name, project.remote(name), root=tmp_path).name == name
+
+
 @pytest.mark.slow
 def test_the_three_lines_of_a_training_script_work_outside_a_run(tmp_path: Path) -> None:
     (block,) = blocks("python")
@@ -105,7 +143,23 @@ def test_every_file_the_readme_links_to_is_there() -> None:
 
 
 def test_every_command_the_readme_names_exists() -> None:
-    from mlops_cli.cli.table import COMMANDS
+    """With its subcommands and options; several subcommands may follow a group."""
+    spans = {span.removeprefix("mlo ") for span in re.findall(r"`(mlo [^`]+)`", README)}
+    known = {row.name: row for row in COMMANDS}
+    for span in sorted(spans):
+        name, *words = span.split()
+        assert name in known, span
+        found: Any = typer.main.get_command(import_module(known[name].module).app)
+        below = getattr(found, "commands", {})
+        named = [word for word in words if re.fullmatch("[a-z]+", word)]
+        if below and len(below) > 1:
+            assert set(named) <= below.keys(), span
+        command = below[named[0]] if named and named[0] in below else found
+        options = {option for param in command.params for option in param.opts}
+        assert {word for word in words if word.startswith("-")} <= options, span
 
-    known = {row.name for row in COMMANDS}
-    assert set(re.findall(r"`mlo ([a-z]+)", README)) <= known
+
+def test_every_data_command_is_in_the_readme() -> None:
+    (row,) = re.findall(r"^\| data \| `mlo data ([a-z ]+)`", README, re.MULTILINE)
+    found: Any = typer.main.get_command(import_module("mlops_cli.cli.commands.data").app)
+    assert set(row.split()) == found.commands.keys()
