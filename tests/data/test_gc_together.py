@@ -12,9 +12,16 @@ import pytest
 from gc_project import ENVIRON, age, collect, commit, holds, lay_out, opened, put
 
 from mlops_cli.core.base.digest import digest_bytes
+from mlops_cli.core.base.progress import Silent
+from mlops_cli.core.errors import Locked
+from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.workflows import gc
+from mlops_cli.core.workflows.follow import update_data
 from mlops_cli.core.workflows.gc import collect_garbage
+from mlops_cli.core.workflows.get import get_data
+from mlops_cli.core.workflows.import_dvc import import_dvc
+from mlops_cli.core.workflows.workspace import Workspace
 
 
 @pytest.fixture
@@ -126,6 +133,42 @@ def test_a_reader_that_knew_a_pack_finds_its_objects_in_the_new_one(tmp_path: Pa
         target = tmp_path / "out"
         reader.copy_to(digest, target)
         assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("command", ["get", "update", "import"])
+def test_what_comes_from_elsewhere_is_kept_from_the_collector_until_mlo_lock_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    root, source = tmp_path / "project", tmp_path / "source.csv"
+    source.write_bytes(b"1")
+    if command == "import":
+        (root / ".dvc").mkdir(parents=True)
+        (root / ".dvc/config").touch()
+        (root / "raw").write_bytes(b"1")
+        (root / "raw.dvc").write_text("outs: [{md5: c4ca4238a0b923820dcc509a6f75849b, path: raw, hash: md5}]")
+    else:
+        lay_out(root)
+    if command == "update":
+        get_data(opened(root), str(source), folder=root)
+        source.write_bytes(b"22")
+    kept_out: list[bool] = []
+    really = Workspace.write_lock
+
+    def write_lock(workspace: Workspace, lock: Lock) -> None:
+        with pytest.raises(Locked):
+            workspace.store.folder.lock("gc").acquire(wait=False)
+        kept_out.append(True)
+        really(workspace, lock)
+
+    monkeypatch.setattr(Workspace, "write_lock", write_lock)
+    if command == "get":
+        get_data(opened(root), str(source), folder=root)
+    elif command == "update":
+        update_data(opened(root))
+    else:
+        import_dvc(root, ENVIRON, progress=Silent())
+    assert kept_out
+    assert holds(root, "22" if command == "update" else "1")
 
 
 def put_file(root: Path, number: int, content: str) -> None:

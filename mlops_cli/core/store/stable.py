@@ -117,11 +117,13 @@ def _changed(path: bytes) -> ChangedWhileRead:
 
 
 def read_all(handle: int, size: int) -> bytes:
-    """What is left of an open file that should hold `size` bytes; one read, and one that finds the end."""
+    """What is left of an open file that should hold `size` bytes; one byte more of a file that holds more."""
     data = os.read(handle, size + 1)
-    if len(data) == size:
+    if len(data) >= size:
         return data
-    parts = [data]  # a file that grew, or a system that answers reads in parts
-    while block := os.read(handle, BLOCK_BYTES):
+    parts = [data]  # a file that shrank, or a system that answers reads in parts
+    left = size + 1 - len(data)  # a file that grows for ever must not keep us
+    while left and (block := os.read(handle, left)):
         parts.append(block)
+        left -= len(block)
     return b"".join(parts)

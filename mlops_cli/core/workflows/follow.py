@@ -56,6 +56,8 @@ def update_data(
     followed: list[Followed] = []
     came: dict[str, Entry] = {}
     with contextlib.ExitStack() as stack:
+        if not dry_run:  # what comes must be named in mlo.lock before a collection of garbage may look
+            stack.enter_context(workspace.store.writing())
         for name in _chosen(workspace, lock, paths, rev):
             scratch = stack.enter_context(scratch_in(workspace.paths.private))
             done, entry = _follow(workspace, lock, name, rev, scratch, force=force, dry_run=dry_run)

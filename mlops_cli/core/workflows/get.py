@@ -71,7 +71,8 @@ def get_data(
     address = parse_address(source, base=folder, root=workspace.root, inside=path is not None)
     name = _target(workspace, address, path, folder, out)
     _refuse_taken(workspace, workspace.read_lock(), name, address, path, force)
-    with scratch_in(workspace.paths.private) as scratch:
+    # What comes must be named in mlo.lock before a collection of garbage may look.
+    with scratch_in(workspace.paths.private) as scratch, workspace.store.writing():
         origin = open_here(workspace, address, path, rev, scratch, name)
         with workspace.store.batch():
             entry, state = origin.bring(workspace.store)

@@ -54,7 +54,8 @@ def import_dvc(
         contents.files(out)  # refuses hostile lists before anything is written
     if dry_run:
         return plan.foreseen(contents)
-    with workspace.exclusive():
+    # What comes must be named in mlo.lock before a collection of garbage may look.
+    with workspace.store.writing(), workspace.exclusive():
         return _Import(workspace, plan, contents, force=force).run()
 
 
