@@ -105,3 +105,12 @@ def test_without_aiohttp_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ExtraMissing) as caught:
         open_url("https://host.example/far", root=tmp_path)
     assert caught.value.hint == "pip install 'mlops-cli[http]'"
+
+
+def test_a_page_that_comes_in_many_pieces_is_read_to_its_end(tmp_path: Path) -> None:
+    names = {f"packs/{number:0200}.idx" for number in range(2000)}
+    (tmp_path / "packs").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    with served(tmp_path) as url:
+        assert set(open_url(url, root=tmp_path, name="origin").list("packs/")) == names

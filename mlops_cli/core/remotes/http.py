@@ -184,8 +184,12 @@ class HttpRemote(FilesystemRemote):
                         f"{self.title}: {url} is {answer.content_type}, not a page that lists a folder",
                         hint="let the server list its folders: nginx `autoindex on`, Apache `Options +Indexes`",
                     )
-                text = (await answer.content.read(_PAGE_BYTES)).decode("utf-8", "replace")
-                return names_on(text, str(answer.url))
+                text = bytearray()
+                async for block in answer.content.iter_chunked(_BLOCK):
+                    text += block
+                    if len(text) > _PAGE_BYTES:
+                        raise RemoteError(f"{self.title}: the page of {url} does not end", hint=self.hint)
+                return names_on(text.decode("utf-8", "replace"), str(answer.url))
 
             try:
                 return await self._request("GET", url, names)
