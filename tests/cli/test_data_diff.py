@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,13 @@ def test_status_says_what_a_remote_lacks(mlo: Mlo, project: Path) -> None:
     assert document["remote"]["name"] == "origin"
     assert document["remote"]["absent"] == [{"path": "data/raw", "files": 1, "size": 8}]
     assert mlo("data", "status", "--json").json["remote"] is None
+
+
+def test_status_keeps_what_it_learned_of_a_remotes_packs(mlo: Mlo, project: Path) -> None:
+    mlo("data", "push")
+    shutil.rmtree(project / ".mlo/remotes")
+    mlo("data", "status", "--remote")
+    assert list((project / ".mlo/remotes").glob("*/*.idx"))
 
 
 def test_status_of_a_remote_that_there_is_not(mlo: Mlo, project: Path) -> None:

@@ -171,9 +171,12 @@ def lock_at(workspace: Workspace, revision: str) -> Lock:
 
 
 def _on_remote(workspace: Workspace, remote: Remote, entries: dict[str, Entry]) -> OnRemote:
-    from mlops_cli.core.store.transfer import absent_on  # a plain status shall not pay for what talks to remotes
+    # A plain status shall not pay for what talks to remotes.
+    from mlops_cli.core.store.holdings import facts_folder
+    from mlops_cli.core.store.transfer import absent_on
 
-    return OnRemote(remote.name, remote.url, absent_on(workspace.store, remote, entries))
+    facts = facts_folder(workspace.paths.private, remote)
+    return OnRemote(remote.name, remote.url, absent_on(workspace.store, remote, entries, facts=facts))
 
 
 def _range(word: str) -> list[str] | None:

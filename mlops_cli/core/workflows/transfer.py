@@ -16,11 +16,10 @@ from mlops_cli.core.data import names
 from mlops_cli.core.errors import IntegrityError, NotFound
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.remotes.remote import Remote
-from mlops_cli.core.store.absent import Absent
 from mlops_cli.core.store.exchange import THREADS, Transfer, may_pass, refuse_forgeable
 from mlops_cli.core.store.holdings import facts_folder
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
-from mlops_cli.core.store.transfer import absent_on, pull_objects, push_objects, single_objects
+from mlops_cli.core.store.transfer import pull_objects, push_objects, single_objects
 from mlops_cli.core.store.tree import closure
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data_checkout import CheckoutResult, checkout_paths
@@ -198,13 +197,6 @@ def pull_project(
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
     stays = workspace.registry_remote is None
     return msgspec.structs.replace(brought, transfer=transfer, runs=len(runs), models=whole, registry_stays=stays)
-
-
-def absent_data(workspace: Workspace, paths: Sequence[Path] = (), *, remote: str | None = None) -> list[Absent]:
-    """The entries, or those asked for, that a remote has not all of. Raises RemoteError, NotFound, ProjectError."""
-    there = opened(workspace, remote)
-    entries = asked_entries(workspace, Asked(paths))
-    return absent_on(workspace.store, there, entries, facts=facts_folder(workspace.paths.private, there))
 
 
 def _push(
