@@ -283,7 +283,8 @@ def test_push_and_fetch_of_packs_at_every_step(root: Path, strike: Callable[[], 
                 assert {str(digest) for digest in closure(workspace(root).store, entry)} <= found.keys()
         push(root)
         there = data_status.data_status(workspace(root), remote=workspace(root).remote()).remote
-        assert there is not None and there.absent == []
+        assert there is not None
+        assert there.absent == []
         sound(root)
         empty(root.parent / "far")
     push(root)
