@@ -214,6 +214,7 @@ def test_what_the_work_tree_is_a_link_to_stays(tmp_path: Path) -> None:
     checkout_paths(opened(root))
     assert (root / "data/a").is_symlink()
     remove_paths(opened(root), [root / "data"])
+    (root / "odd").symlink_to(tmp_path / "objects/xxh128/ab/c")  # somebody's own, of no object
     collect(root)
     assert (root / "data/a").read_text() == "mine alone"
     (root / "data/a").unlink()

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlops_cli.core.base.digest import HEX_DIGITS, digest_bytes
+from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.store.index import Folder, Ignored, Index, Total, is_racy, mark, size_and_mode
+from mlops_cli.core.store.links import object_behind
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.placing import BESIDE
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 from mlops_cli.core.store.stable import hash_stable, unsupported
 from mlops_cli.core.store.tree import DIR, EXEC, FILE, FORBIDDEN, LINK, MAX_DEPTH, TreeEntry, encode_rows
 
-_LINK_TO_OBJECT = re.compile(rb"/objects/(xxh128|blake3)/([0-9a-f]{2})/([0-9a-f]+)$")
 _DOT = ord(".")
 
 
@@ -112,8 +111,7 @@ def survey(
 
 def links_to_object(path: bytes) -> bool:
     """Whether a link is one that a checkout with `link: symlink` made: it points at an object of a cache."""
-    match = _LINK_TO_OBJECT.search(os.readlink(path))
-    return match is not None and len(match[2] + match[3]) == HEX_DIGITS[match[1].decode()]
+    return object_behind(path) is not None
 
 
 class _Surveyor:

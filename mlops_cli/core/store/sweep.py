@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 
 import msgspec
 
+from mlops_cli.core.store.links import object_behind
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.mark import KINDS, Marks
 from mlops_cli.core.store.pack import PackIndex
@@ -19,7 +19,6 @@ from mlops_cli.core.store.stable import SMALL_BYTES
 SMALL_PACK_BYTES = 8 << 20
 MANY_PACKS = 32  # small packs from which on they become few
 MANY_LOOSE = 1024  # small loose objects from which on they become packs
-_LINK_TO_OBJECT = re.compile(rb"/objects/(xxh128|blake3)/([0-9a-f]{2})/([0-9a-f]+)$")
 
 
 class Amount(msgspec.Struct):
@@ -192,8 +191,8 @@ def links_into_cache(root: Path) -> Iterator[str]:
             continue
         for item in items:
             if item.is_symlink():
-                found = _LINK_TO_OBJECT.search(os.readlink(item.path))
+                found = object_behind(item.path)
                 if found is not None:
-                    yield f"{found[1].decode()}:{(found[2] + found[3]).decode()}"
+                    yield found
             elif item.is_dir(follow_symlinks=False) and item.name not in (b".git", b".mlo"):
                 stack.append(item.path)
