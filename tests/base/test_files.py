@@ -105,3 +105,14 @@ def test_a_home_that_nobody_has_is_named_with_its_setting() -> None:
     assert user_path("~/x", "cache.dir") == Path.home() / "x"
     with pytest.raises(ProjectError, match=r"cache\.dir: ~no-such-user/x"):
         user_path("~no-such-user/x", "cache.dir")
+
+
+@pytest.mark.parametrize("note", ["", "{", "5", "null", "[]", '{"command": 1}', "[" * 4000, "\xff"])
+def test_a_lock_file_with_anything_in_it_is_a_lock(tmp_path: Path, note: str) -> None:
+    path = tmp_path / "lock"
+    with FileLock(path, command="mlo run").held():
+        path.write_bytes(note.encode("latin-1"))
+        with pytest.raises(Locked, match="held by another mlo"):
+            FileLock(path, command="mlo data add").acquire(wait=False)
+    with FileLock(path, command="mlo data add").held(wait=False):
+        assert b"mlo data add" in path.read_bytes()

@@ -12,7 +12,7 @@ import pytest
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, WouldOverwrite
-from mlops_cli.core.store import links, placing
+from mlops_cli.core.store import links, placing, standing
 from mlops_cli.core.store.checkout import Changes, Wanted, remove, restore, restore_all
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
@@ -437,3 +437,27 @@ def test_an_entry_of_another_algorithm_is_compared_by_its_own(tmp_path: Path) ->
     entry = record(modern, place.index, place.data)
     (place.data / "a").unlink()
     assert restore(place.store, place.index, entry, place.data) == Changes(added=["a"])
+
+
+def test_only_ones_own_temp_files_are_swept(place: Place) -> None:
+    """Others may be writing beside the same folder; whose temp file it is, its name tells."""
+    place.store.folder.__dict__["device"] = -1
+    outside = place.root / "outside"
+    outside.mkdir()
+    half = [
+        Path(os.fsdecode(placing.beside(os.fsencode(path))))
+        for path in (place.data, place.data / "sub/b", place.root / "other", outside / "x", place.root / "old")
+    ]
+    for path in half:
+        path.mkdir()
+        (path / "half").write_bytes(b"half")
+    os.utime(half[-1], (0, 0))
+    (place.data / "a").unlink()
+    place.restore()
+    assert [path.exists() for path in half] == [False, False, True, True, False]
+    (place.root / "link").symlink_to("outside")
+    entry = Entry(place.entry.digest, "dir", place.entry.size, place.entry.files)
+    with pytest.raises(WouldOverwrite):
+        restore(place.store, place.index, entry, place.root / "link")
+    standing.sweep(os.fsencode(place.root / "link"))
+    assert half[3].exists()

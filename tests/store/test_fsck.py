@@ -108,3 +108,14 @@ def test_a_cache_of_a_newer_mlo_is_refused(store: LocalStore) -> None:
     (store.cache / "VERSION").write_bytes(b"3\n")
     with pytest.raises(ProjectError, match="format"):
         LocalStore(store.cache, "xxh128")
+
+
+@pytest.mark.parametrize("version", [b"", b"two\n", b"\x00\x00"])
+def test_a_number_that_is_none_is_not_a_newer_mlo(store: LocalStore, version: bytes) -> None:
+    digest = store.put_bytes(b"x")
+    (store.cache / "VERSION").write_bytes(version)
+    with pytest.raises(ProjectError, match="VERSION is damaged") as caught:
+        LocalStore(store.cache, "xxh128")
+    assert "write 2 into it" in (caught.value.hint or "")
+    (store.cache / "VERSION").write_bytes(b"2")
+    assert LocalStore(store.cache, "xxh128").read(digest) == b"x"

@@ -230,3 +230,29 @@ def test_a_writer_keeps_whoever_removes_objects_waiting(store: LocalStore) -> No
     lock = store.folder.lock("mlo data gc")
     lock.acquire(wait=False)
     lock.release()
+
+
+def test_a_disk_that_is_full_for_a_moment_leaves_no_damaged_pack(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a part of a write, refuses the rest, and has room again when the batch ends."""
+    monkeypatch.setattr("mlops_cli.core.store.pack._BUFFER_BYTES", 4000)
+    write, sizes = os.write, list[int]()
+
+    def tight(handle: int, data: bytes) -> int:
+        sizes.append(len(data))
+        if len(sizes) == 2:
+            return write(handle, data[:100])
+        if len(sizes) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, data)
+
+    store.put_bytes(b"so that the cache is made")
+    monkeypatch.setattr(os, "write", tight)
+    with pytest.raises(MachineError, match="No space left"):
+        packed(store, [b"object %d " % number * 20 for number in range(100)])
+    assert len(sizes) > 3
+    again = LocalStore(store.cache, "xxh128")
+    assert [again.packs.damaged, len(packs_of(again))] == [{}, 1]
+    for digest in again:
+        assert digest_bytes(again.read(digest), "xxh128") == digest

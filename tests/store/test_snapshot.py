@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -17,11 +19,11 @@ from hypothesis import strategies as st
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.store import stable
 from mlops_cli.core.store.checkout import restore
-from mlops_cli.core.store.index import Index
+from mlops_cli.core.store.index import Index, mark
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 from mlops_cli.core.store.snapshot import observe, record, survey
-from mlops_cli.core.store.tree import closure, forbidden_name, walk
+from mlops_cli.core.store.tree import MAX_DEPTH, closure, forbidden_name, walk
 
 
 class Place:
@@ -311,3 +313,46 @@ def test_temp_files_of_a_killed_checkout_are_no_data(place: Place) -> None:
     entry = place.record()
     (place.data / ".mlo-tmp-0123").write_bytes(b"half")
     assert place.observe() == entry
+
+
+def test_a_folder_as_deep_as_add_takes_comes_back(place: Place) -> None:
+    deepest = place.data.joinpath(*["d"] * MAX_DEPTH)
+    deepest.mkdir(parents=True)
+    (deepest / "file").write_bytes(b"down here")
+    entry = place.record()
+    assert len(paths(place, entry)) == MAX_DEPTH + 1
+    assert len(list(closure(place.store, entry))) == MAX_DEPTH + 2
+    shutil.rmtree(place.data)
+    assert restore(place.store, place.index, entry, place.data).missing == []
+    assert (deepest / "file").read_bytes() == b"down here"
+    (deepest / "d").mkdir()
+    with pytest.raises(UnsupportedFile, match=f"{MAX_DEPTH} folders deep"):
+        place.record()
+
+
+def test_more_empty_folders_than_would_be_restored_are_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_cli.core.store.tree._EMPTY_FOLDERS", 10)
+    for number in range(10):
+        (place.data / str(number)).mkdir()
+    assert len(paths(place, place.record())) == 10
+    (place.data / "10").mkdir()
+    with pytest.raises(UnsupportedFile, match="11 folders for 0 files"):
+        place.record()
+    (place.data / "file").write_bytes(b"explains 256 more")
+    assert len(paths(place, place.record())) == 12
+
+
+@pytest.mark.parametrize("year", [1850, 1970, 2250, 2300, 2400], ids=str)
+def test_a_file_of_any_time_is_known_by_it(place: Place, year: int) -> None:
+    path = place.data / "file"
+    path.write_bytes(b"1")
+    seconds = int((datetime(year, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    os.utime(path, ns=(0, seconds * 10**9 + 1))
+    if os.stat(path).st_mtime_ns // 10**9 != seconds:
+        pytest.skip("this file system knows no such time")
+    before = place.record()
+    place.index.save()
+    assert place.observe() == before
+    os.utime(path, ns=(0, seconds * 10**9 + 2))
+    assert mark(os.stat(path)) != place.index.folder(b"data").rows[b"file"]  # type: ignore[union-attr]
+    assert len(mark(os.stat(path))) == 36

@@ -167,5 +167,5 @@ class FileLock:
         try:
             note = json.loads(os.pread(handle, 4096, 0))
             return f"`{note['command']}` (process {note['pid']} on {note['host']})"
-        except (ValueError, KeyError):
+        except (ValueError, LookupError, TypeError, RecursionError):  # torn, or written by something else
             return "another mlo"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from mlops_cli.core.errors import NotFound, UsageError
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.placing import BESIDE, rename, write_all
+from mlops_cli.core.store.placing import BESIDE, beside, rename, write_all
 from mlops_cli.core.store.protocol import ChangedWhileRead
 from mlops_cli.core.store.snapshot import links_to_object
 from mlops_cli.core.store.stable import hash_stable, open_regular, signature
@@ -192,9 +191,8 @@ def _fill(handle: int, source: int) -> None:
 def _homes(store: LocalStore, place: bytes) -> list[bytes]:
     """Where a temp file can be made that takes the place of `place`: in the cache if that is the same file system
     (a bind mount may still refuse), else beside it."""
-    folder = os.path.dirname(place)
-    beside = folder + b"/" + BESIDE + secrets.token_hex(6).encode()
-    return [os.fsencode(store.temporary()), beside] if os.stat(folder).st_dev == store.device else [beside]
+    same = os.stat(os.path.dirname(place)).st_dev == store.device
+    return [os.fsencode(store.temporary()), beside(place)] if same else [beside(place)]
 
 
 def _holds(place: bytes, digest: str) -> bool:
@@ -206,10 +204,7 @@ def _holds(place: bytes, digest: str) -> bool:
 
 def _can_reflink(store: LocalStore, target: bytes) -> bool:
     """Try it, with a byte, from the cache to where the file stands."""
-    source, clone = (
-        os.fsencode(store.temporary()),
-        os.path.dirname(target) + b"/" + BESIDE + secrets.token_hex(6).encode(),
-    )
+    source, clone = os.fsencode(store.temporary()), beside(target)
     handles: list[int] = []
     try:
         with machine_errors(f"cannot write beside {os.fsdecode(target)}"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.placing import BESIDE, write_all
+from mlops_cli.core.store.placing import beside, write_all
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry
 
@@ -53,10 +52,9 @@ def build_folder(
 
 def _homes(store: LocalStore, target: bytes) -> list[bytes]:
     """Where to build: in the cache's temp folder, where nobody meets it, if a rename from there can be; else beside."""
-    parent = os.path.dirname(target) or b"."
-    beside = os.path.join(parent, BESIDE + secrets.token_hex(6).encode())
     ours = os.fsencode(store.temporary())
-    return [ours, beside] if os.stat(parent).st_dev == store.device else [beside]
+    same = os.stat(os.path.dirname(target) or b".").st_dev == store.device
+    return [ours, beside(target)] if same else [beside(target)]
 
 
 def _move(home: bytes, target: bytes) -> None:

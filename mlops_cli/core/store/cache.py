@@ -44,7 +44,12 @@ class CacheFolder:
                 text = file.read(16).strip()
         except (FileNotFoundError, NotADirectoryError):
             return 0
-        if not text.isdigit() or int(text) > VERSION:
+        if not text.isdigit():
+            raise ProjectError(
+                f"{self.path}/VERSION is damaged: it should say which format the cache has",
+                hint=f"if no newer mlo was ever used here, write {VERSION} into it, then run `mlo data fsck`",
+            )
+        if int(text) > VERSION:
             raise ProjectError(
                 f"the cache {self.path} has format {text.decode(errors='replace')!r}; this mlo reads up to {VERSION}",
                 hint="upgrade mlo: pip install --upgrade mlops-cli",

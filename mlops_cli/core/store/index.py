@@ -23,6 +23,7 @@ VERSION = 2
 RACY_NS = 2_000_000_000  # the coarsest time stamps in use (FAT) are two seconds apart
 _HEADER = struct.Struct("<7sB16s")  # magic, version, xxh128 of the body
 _MARK = struct.Struct("<QqqQI")  # size, mtime_ns, ctime_ns, inode, mode
+_LATE_MARK = struct.Struct("<QQQQI")  # the same bytes for times that 63 bits can tell; and times after 2262
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -34,7 +35,11 @@ Ignored = Callable[[bytes], IsIgnored | None]
 
 def mark(status: os.stat_result) -> bytes:
     """What changes whenever a file's bytes do. ctime is in it because an edit can restore size and mtime."""
-    return _MARK.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode)
+    try:
+        return _MARK.pack(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode)
+    except struct.error:
+        times = (time_ns % (1 << 64) for time_ns in (status.st_mtime_ns, status.st_ctime_ns))
+        return _LATE_MARK.pack(status.st_size, *times, status.st_ino, status.st_mode)
 
 
 def size_and_mode(row: bytes) -> tuple[int, int]:

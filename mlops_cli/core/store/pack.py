@@ -153,8 +153,10 @@ class PackWriter:
         """Write what is in the buffer; the open file."""
         if self._handle is None:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-        self._written += len(self._buffer)
+        # A disk that was full may have taken a part of it: what is tried again goes to the same place.
+        os.lseek(self._handle, self._written, os.SEEK_SET)
         write_all(self._handle, self._buffer)
+        self._written += len(self._buffer)
         self._buffer.clear()
         return self._handle
 

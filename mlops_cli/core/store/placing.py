@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -16,6 +17,16 @@ from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 # A temp file beside its target, needed where cache and work tree are different file systems. Nothing records such
 # names as data, so one that a killed mlo left behind is never in the way; checkout sweeps them.
 BESIDE = b".mlo-tmp-"
+
+
+def beside(target: bytes) -> bytes:
+    """The path of a new temp file beside its target."""
+    return os.path.join(os.path.dirname(target), beside_prefix(target) + secrets.token_hex(6).encode())
+
+
+def beside_prefix(target: bytes) -> bytes:
+    """How names of temp files for `target` begin: whoever sweeps must leave alone what others are writing."""
+    return b"%s%08x-" % (BESIDE, zlib.crc32(os.path.basename(target)))
 
 
 class _Source(Protocol):
@@ -200,10 +211,9 @@ def write_all(handle: int, data: bytes | bytearray) -> None:
 def _homes(store: _Source, target: bytes) -> list[bytes]:
     """Where to make a temp file that can be renamed to `target`: the cache's temp folder, where the user never
     meets it, if that is the same file system (bind mounts may still refuse); else beside the target."""
-    folder = os.path.dirname(target) or b"."
-    beside = os.path.join(folder, BESIDE + secrets.token_hex(6).encode())
     ours = os.fsencode(store.temporary())
-    return [ours, beside] if os.stat(folder).st_dev == store.device else [beside]
+    same = os.stat(os.path.dirname(target) or b".").st_dev == store.device
+    return [ours, beside(target)] if same else [beside(target)]
 
 
 def _unlink(path: bytes) -> None:

@@ -18,7 +18,7 @@ from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.placing import BESIDE
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 from mlops_cli.core.store.stable import hash_stable, unsupported
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, FORBIDDEN, LINK, MAX_DEPTH, TreeEntry, encode_rows
+from mlops_cli.core.store.tree import DIR, EXEC, FILE, FORBIDDEN, LINK, MAX_DEPTH, TreeEntry, encode_rows, most_entries
 
 _DOT = ord(".")
 
@@ -140,6 +140,12 @@ class _Surveyor:
             total = self._folder(path, key, b"", 0)
         finally:
             self._progress.end()
+        below = len(self._folders) - 1
+        if below + total.files > most_entries(total.files):
+            raise UnsupportedFile(
+                f"{os.fsdecode(path)} holds {below:,} folders for {total.files:,} files; no checkout would believe it",
+                hint="remove empty folders, or name them in a .mloignore",
+            )
         beyond = key + b"/" if key else b""
         self._index.keep_only(key, [key, *(beyond + below for below in self._folders if below)])
         entry = Entry(f"{self._algorithm}:{total.digest.hex()}", "dir", total.size, total.files)

@@ -6,13 +6,15 @@ import contextlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Container
 from pathlib import Path
 
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.store.cache import LEFTOVER_S
 from mlops_cli.core.store.index import Ignored, Index, IsIgnored
-from mlops_cli.core.store.placing import BESIDE
+from mlops_cli.core.store.placing import BESIDE, beside_prefix
 from mlops_cli.core.store.snapshot import links_to_object, survey
 from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry
 
@@ -39,16 +41,32 @@ def look(
 
 
 def sweep(target: bytes) -> None:
-    """Remove temp files that a killed mlo left beside `target` and below it."""
-    folders = [os.path.dirname(target) or b"."]
+    """Remove temp files that a killed mlo left beside `target` and below it; not those that others are writing."""
+    parent, ours = os.path.dirname(target) or b".", beside_prefix(target)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(parent) as found:
+        for item in found:
+            if item.name.startswith(ours) or (item.name.startswith(BESIDE) and _is_left(item)):
+                _discard(item)
+    folders = [] if os.path.islink(target) else [target]
     while folders:
-        folder = folders.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as found:
             for item in found:
                 if item.name.startswith(BESIDE):
-                    shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else os.unlink(item.path)
-                elif (item.path == target or folder.startswith(target)) and item.is_dir(follow_symlinks=False):
+                    _discard(item)
+                elif item.is_dir(follow_symlinks=False):
                     folders.append(item.path)
+
+
+def _is_left(item: os.DirEntry[bytes]) -> bool:
+    """Whether a temp file is so old that nobody writes it any more."""
+    try:
+        return time.time() - item.stat(follow_symlinks=False).st_mtime >= LEFTOVER_S
+    except FileNotFoundError:
+        return False
+
+
+def _discard(item: os.DirEntry[bytes]) -> None:
+    shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else os.unlink(item.path)
 
 
 def item_of(entry: Entry) -> TreeEntry:

@@ -209,7 +209,7 @@ def walk_bytes(
     damaged is noted there with its error, and the walk goes on."""
     if entry.kind != "dir":
         return
-    left = _EMPTY_FOLDERS + MAX_DEPTH * entry.files
+    left = most_entries(entry.files)
     stack = [(b"", iter(read_tree(store, entry)))]
     while stack:
         prefix, entries = stack[-1]
@@ -218,7 +218,7 @@ def walk_bytes(
             stack.pop()
             continue
         left -= 1
-        if left < 0 or len(stack) > MAX_DEPTH:
+        if left < 0 or len(stack) > MAX_DEPTH + 1:  # the folder itself, and those below it
             raise endless(entry)
         path = prefix + found.name
         yield path, found
@@ -229,6 +229,11 @@ def walk_bytes(
                 if lost is None:
                     raise
                 lost[path] = error
+
+
+def most_entries(files: int) -> int:
+    """How many names a folder with so many files may hold below it; what has more was made to keep readers busy."""
+    return _EMPTY_FOLDERS + MAX_DEPTH * files
 
 
 def closure(store: Readable, entry: Entry) -> Iterator[Digest]:
