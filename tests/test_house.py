@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,10 @@ def test_a_package_file_is_empty_or_only_hands_on_names() -> None:
     for path in (ROOT / "mlops_cli").rglob("__init__.py"):
         if path.parent.name != "mlops_cli":
             assert "def " not in path.read_text(), path
+
+
+def test_the_map_of_the_store_names_every_module() -> None:
+    room = ROOT / "mlops_cli/core/store"
+    chart = (room / "FORMAT.md").read_text().partition("## Where it is done")[2]
+    named = set(re.findall(r"`(\w+)`", chart))
+    assert named == {path.stem for path in room.glob("*.py")} - {"__init__"}
