@@ -20,7 +20,7 @@ from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlops_cli.core.remotes.remote import Remote
-    from mlops_cli.core.store.absent import Absent
+    from mlops_cli.core.store.transfer import Absent
 
 WORK_TREE = "work tree"
 
