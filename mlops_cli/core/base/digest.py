@@ -20,6 +20,7 @@ from mlops_cli.core.errors import IntegrityError
 
 BLOCK_BYTES = 1 << 20
 HEX_DIGITS = {"xxh128": 32, "blake3": 64}
+NUMBERS = {"xxh128": 1, "blake3": 2}  # what trees and packs write for them
 _HEX = re.compile(r"[0-9a-f]+")
 
 

@@ -16,7 +16,7 @@ from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.snapshot import Survey, survey
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, TreeEntry, walk_bytes
+from mlops_cli.core.store.tree import DIR, TreeEntry, item_of, walk_bytes
 
 State = Literal["added", "modified", "deleted", "missing", "not_cached", "ignored"]
 Items = dict[bytes, TreeEntry]
@@ -158,9 +158,3 @@ def told(items: Mapping[bytes, TreeEntry]) -> list[bytes]:
 
 def is_below(path: bytes, folder: bytes) -> bool:
     return not folder or path.startswith(folder + b"/")
-
-
-def item_of(entry: Entry, name: bytes = SELF) -> TreeEntry:
-    """An entry as it would stand in a tree."""
-    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(name, mode, entry.digest, entry.size, entry.files)

@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.data.compare import Items, item_of
+from mlops_cli.core.data.compare import Items
 from mlops_cli.core.errors import IntegrityError, NotFound
-from mlops_cli.core.store.tree import DIR, MAX_DEPTH, Readable, TreeEntry, read_tree
+from mlops_cli.core.store.tree import DIR, MAX_DEPTH, Readable, TreeEntry, item_of, read_tree
 
 Change = Literal["added", "modified", "deleted", "renamed"]
 Children = Callable[[bytes, TreeEntry], Sequence[TreeEntry]]

@@ -20,7 +20,7 @@ from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
-from mlops_cli.core.data.planting import as_item, plant
+from mlops_cli.core.data.planting import plant
 from mlops_cli.core.data.repository import Blob, Repository
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError, RemoteError, UsageError
 from mlops_cli.core.project.load import FILE_NAME, Source, convert
@@ -32,7 +32,7 @@ from mlops_cli.core.store.exchange import Forgeable
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.transfer import pull_digests, pull_objects
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, read_tree, walk_bytes
+from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry, item_of, read_tree, walk_bytes
 
 LOCK_NAME = "mlo.lock"
 LARGE_BYTES = 1 << 20  # above this a file goes by file, not through memory
@@ -150,13 +150,13 @@ class Elsewhere:
                     f"{self._tree.shown} says that {self._path} has {part.size} bytes; its object has another size",
                     hint="its mlo.lock was altered; mend it there",
                 )
-            return as_item(part).entry
+            return item_of(part).entry
         if b"" in self._blobs:
             return self._copy(store, {b"": self._blobs[b""]})[b""].entry
         items = self._copy(store, self._blobs)
         self._supply(store, self._below)
         start = len(self._name) + 1 if self._name else 0
-        items.update({os.fsencode(name[start:]): as_item(entry) for name, entry in self._below.items()})
+        items.update({os.fsencode(name[start:]): item_of(entry) for name, entry in self._below.items()})
         return plant(store, items)
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class Elsewhere:
 def copy_objects(source: LocalStore, target: LocalStore, entry: Entry, *, trees_only: bool = False) -> None:
     """Copy what an entry needs and `target` lacks, verified, as far as `source` has it whole."""
     lost: dict[bytes, MloError] = {}
-    items = [as_item(entry)]
+    items = [item_of(entry)]
     if entry.kind == "dir":
         try:
             if not trees_only:

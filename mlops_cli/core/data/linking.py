@@ -23,7 +23,7 @@ from mlops_cli.core.errors import NotFound, UsageError
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.placing import BESIDE, beside, rename, write_all
+from mlops_cli.core.store.placing import BESIDE, beside, homes, rename, write_all
 from mlops_cli.core.store.protocol import ChangedWhileRead
 from mlops_cli.core.store.snapshot import links_to_object
 from mlops_cli.core.store.stable import hash_stable, open_regular, signature
@@ -151,7 +151,7 @@ def _copy(store: LocalStore, place: bytes) -> None:
         ) from None
     named = os.lstat(place)
     try:
-        for temporary in _homes(store, place):
+        for temporary in homes(store, place):
             # 0666 less the user's umask, as for any new file.
             mode = 0o777 if before.st_mode & stat.S_IXUSR else 0o666
             handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -186,13 +186,6 @@ def _fill(handle: int, source: int) -> None:
         write_all(handle, block)
     # The other name may be no object's, and then these are the only bytes.
     os.fdatasync(handle)
-
-
-def _homes(store: LocalStore, place: bytes) -> list[bytes]:
-    """Where a temp file can be made that takes the place of `place`: in the cache if that is the same file system
-    (a bind mount may still refuse), else beside it."""
-    same = os.stat(os.path.dirname(place)).st_dev == store.device
-    return [os.fsencode(store.temporary()), beside(place)] if same else [beside(place)]
 
 
 def _holds(place: bytes, digest: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Union
 
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, MAX_DEPTH, Editable, TreeEntry, encode, forbidden_name, totals
+from mlops_cli.core.store.tree import MAX_DEPTH, Editable, TreeEntry, encode, forbidden_name, item_of, totals
 
 _Folder = dict[bytes, Union[TreeEntry, "_Folder"]]
 
@@ -37,14 +37,9 @@ def plant(store: Editable, items: Mapping[bytes, TreeEntry]) -> Entry:
     return _keep(store, top)
 
 
-def as_item(entry: Entry, name: bytes = b"") -> TreeEntry:
-    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(name, mode, entry.digest, entry.size, entry.files)
-
-
 def _keep(store: Editable, folder: _Folder) -> Entry:
     entries = [
-        item if isinstance(item, TreeEntry) else as_item(_keep(store, item), name) for name, item in folder.items()
+        item if isinstance(item, TreeEntry) else item_of(_keep(store, item), name) for name, item in folder.items()
     ]
     return Entry(str(store.put_bytes(encode(entries, store.algorithm))), "dir", *totals(entries))
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.placing import beside, write_all
+from mlops_cli.core.store.placing import homes, write_all
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry
 
@@ -32,7 +32,7 @@ def build_folder(
     good object is left out; `done` is called with every path. Raises FileExistsError if something came to stand at
     `target` meanwhile, or if the file system takes two names for one.
     """
-    for home in _homes(store, target):
+    for home in homes(store, target):
         outcomes: list[tuple[bytes, Outcome]] = []
         try:
             os.mkdir(home)
@@ -48,13 +48,6 @@ def build_folder(
             done(path, outcome)
         return
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), os.fsdecode(target))
-
-
-def _homes(store: LocalStore, target: bytes) -> list[bytes]:
-    """Where to build: in the cache's temp folder, where nobody meets it, if a rename from there can be; else beside."""
-    ours = os.fsencode(store.temporary())
-    same = os.stat(os.path.dirname(target) or b".").st_dev == store.device
-    return [ours, beside(target)] if same else [beside(target)]
 
 
 def _move(home: bytes, target: bytes) -> None:

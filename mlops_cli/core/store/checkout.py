@@ -21,8 +21,8 @@ from mlops_cli.core.store.local import REFILL, LocalStore
 from mlops_cli.core.store.placing import make_symlink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.snapshot import links_to_object
-from mlops_cli.core.store.standing import SELF, item_of, look, sweep
-from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry, walk_bytes
+from mlops_cli.core.store.standing import SELF, look, sweep
+from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry, item_of, walk_bytes
 
 Items = dict[bytes, TreeEntry]
 

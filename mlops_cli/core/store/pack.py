@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from mlops_cli.core.base.digest import HEX_DIGITS, hasher
+from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, hasher
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.store.placing import write_all
 
@@ -18,8 +18,7 @@ MAGIC, IDX_MAGIC, END_MAGIC = b"MLOPACK", b"MLOPIDX", b"MLOPACKE"
 VERSION = 1
 RAW = 0  # the only flag: bytes as they are
 PACK_BYTES = 1 << 26  # a pack that has reached this is closed
-ALGORITHMS = {"xxh128": 1, "blake3": 2}
-_NAMES = {number: name for name, number in ALGORITHMS.items()}
+_NAMES = {number: name for name, number in NUMBERS.items()}
 _HEADER = struct.Struct("<7sBB7x")
 _COUNT = struct.Struct("<I")
 _PACK_SIZE = struct.Struct("<Q")
@@ -241,7 +240,7 @@ def _hold_against(index: PackIndex, end: int) -> None:
 
 
 def _header(magic: bytes, algorithm: str) -> bytes:
-    return _HEADER.pack(magic, VERSION, ALGORITHMS[algorithm])
+    return _HEADER.pack(magic, VERSION, NUMBERS[algorithm])
 
 
 def _read_header(data: bytes, magic: bytes, name: str) -> str:

@@ -61,7 +61,7 @@ def place(
 
 def place_bytes(store: _Source, data: bytes, target: bytes, *, executable: bool, new: bool) -> None:
     """A new file at `target` that holds some bytes."""
-    for temporary in _homes(store, target):
+    for temporary in homes(store, target):
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o777 if executable else 0o666)
         try:
             try:
@@ -79,7 +79,7 @@ def place_bytes(store: _Source, data: bytes, target: bytes, *, executable: bool,
 
 def _link(store: _Source, way: str, source: str, target: bytes, *, new: bool) -> bool:
     """A hard or soft link, made under a temp name and renamed. False where the file system has none."""
-    for temporary in _homes(store, target):
+    for temporary in homes(store, target):
         try:
             if way == "hardlink":
                 os.link(source, temporary)
@@ -103,7 +103,7 @@ def _link(store: _Source, way: str, source: str, target: bytes, *, new: bool) ->
 def _copy(store: _Source, source: int, digest: str, target: bytes, *, clone: bool, executable: bool, new: bool) -> bool:
     """A copy, hashed while it is made. False if it should share blocks (`clone`) and cannot."""
     algorithm, _, hexadecimal = digest.partition(":")
-    for temporary in _homes(store, target):
+    for temporary in homes(store, target):
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         handle = os.open(temporary, flags, 0o777 if executable else 0o666)  # less the user's umask
         try:
@@ -140,7 +140,7 @@ def rename(temporary: bytes, target: bytes, *, new: bool = False) -> None:
 
 def make_symlink(store: _Source, content: bytes, target: bytes, *, new: bool = False) -> None:
     """A link that says `content`, whatever that may point at."""
-    for temporary in _homes(store, target):
+    for temporary in homes(store, target):
         os.symlink(content, temporary)
         try:
             rename(temporary, target, new=new)
@@ -208,8 +208,8 @@ def write_all(handle: int, data: bytes | bytearray) -> None:
         written = os.write(handle, data)
 
 
-def _homes(store: _Source, target: bytes) -> list[bytes]:
-    """Where to make a temp file that can be renamed to `target`: the cache's temp folder, where the user never
+def homes(store: _Source, target: bytes) -> list[bytes]:
+    """Where to make what is to be renamed to `target`, a file or a folder: the cache's temp folder, where the user never
     meets it, if that is the same file system (bind mounts may still refuse); else beside the target."""
     ours = os.fsencode(store.temporary())
     same = os.stat(os.path.dirname(target) or b".").st_dev == store.device

@@ -31,7 +31,7 @@ from mlops_cli.core.store.needs import Contents, join, needs_of, read_folder
 from mlops_cli.core.store.protocol import ObjectCorrupt
 from mlops_cli.core.store.reading import Span, absent_here, cut, spans
 from mlops_cli.core.store.stable import SMALL_BYTES
-from mlops_cli.core.store.tree import TreeEntry
+from mlops_cli.core.store.tree import TreeEntry, item_of
 
 LARGE_BYTES = 1 << 20  # above this a loose object goes by file, not through memory
 _REQUEST_BYTES = 1 << 23
@@ -81,9 +81,7 @@ class Pull:
         level: list[TreeEntry] = []
         for name, entry in named(entries):
             if entry.kind == "dir":
-                level.append(
-                    TreeEntry(name.encode("utf-8", "surrogateescape"), 4, entry.digest, entry.size, entry.files)
-                )
+                level.append(item_of(entry, name.encode("utf-8", "surrogateescape")))
             else:
                 algorithm, raw = raw_of(entry.digest)
                 contents.setdefault(algorithm, {})[raw] = entry.size

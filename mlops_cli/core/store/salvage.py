@@ -8,7 +8,7 @@ from array import array
 
 import msgspec
 
-from mlops_cli.core.base.digest import HEX_DIGITS, Digest
+from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, Digest
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import IntegrityError
 from mlops_cli.core.store.fsck import BadPack, Scan
@@ -92,7 +92,7 @@ def _claims(path: str, name: str) -> PackIndex | None:
             return None
         file.seek(start)
         body = file.read(length)
-    for algorithm, number in (("xxh128", 1), ("blake3", 2)):
+    for algorithm, number in NUMBERS.items():
         index = _columns(body, algorithm)
         if index is not None and (header[8:9] == bytes([number]) or header[8:9] not in (b"\1", b"\2")):
             return index

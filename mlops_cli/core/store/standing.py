@@ -11,12 +11,11 @@ from collections.abc import Container
 from pathlib import Path
 
 from mlops_cli.core.base.digest import digest_bytes
-from mlops_cli.core.base.records import Entry
 from mlops_cli.core.store.cache import LEFTOVER_S
 from mlops_cli.core.store.index import Ignored, Index, IsIgnored
 from mlops_cli.core.store.placing import BESIDE, beside_prefix
 from mlops_cli.core.store.snapshot import links_to_object, survey
-from mlops_cli.core.store.tree import DIR, EXEC, FILE, LINK, TreeEntry
+from mlops_cli.core.store.tree import LINK, TreeEntry, item_of
 
 SELF = b""  # the path of the target itself, relative to the target
 
@@ -67,12 +66,6 @@ def _is_left(item: os.DirEntry[bytes]) -> bool:
 
 def _discard(item: os.DirEntry[bytes]) -> None:
     shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else os.unlink(item.path)
-
-
-def item_of(entry: Entry) -> TreeEntry:
-    """An entry as the target itself."""
-    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
-    return TreeEntry(SELF, mode, entry.digest, entry.size, entry.files)
 
 
 class _Except:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from mlops_cli.core.base.digest import HEX_DIGITS, Digest
+from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, Digest
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 
@@ -17,10 +17,9 @@ MAGIC = b"MLOTREE"
 VERSION = 1
 FILE, EXEC, LINK, DIR = 1, 2, 3, 4
 KINDS: dict[int, Literal["file", "exec", "link", "dir"]] = {FILE: "file", EXEC: "exec", LINK: "link", DIR: "dir"}
-ALGORITHMS = {"xxh128": 1, "blake3": 2}
 MAX_DEPTH = 256  # a path of that many folders is longer than systems allow; a loop is deeper
 _EMPTY_FOLDERS = 1_000_000  # more folders than this, beyond what the files explain, are an attack
-_NAMES = {number: name for name, number in ALGORITHMS.items()}
+_NAMES = {number: name for name, number in NUMBERS.items()}
 _HEADER = struct.Struct("<7sBBI")  # magic, version, algorithm, number of entries
 _FIXED = struct.Struct("<BHQQ")  # mode, length of the name, size, files; then digest and name
 _NAME_BYTES = 255
@@ -57,6 +56,12 @@ class TreeEntry(msgspec.Struct, frozen=True, gc=False):
         return self.digest == other.digest and self.mode == other.mode
 
 
+def item_of(entry: Entry, name: bytes = b"") -> TreeEntry:
+    """An entry as it would stand in a tree; without a name, as the path itself that one looks at."""
+    mode = DIR if entry.kind == "dir" else EXEC if entry.executable else FILE
+    return TreeEntry(name, mode, entry.digest, entry.size, entry.files)
+
+
 class Readable(Protocol):
     def read(self, digest: Digest) -> bytes: ...
 
@@ -88,7 +93,7 @@ def encode(entries: Iterable[TreeEntry], algorithm: str) -> bytes:
 def encode_rows(rows: list[tuple[bytes, int, bytes, int, int]], algorithm: str) -> bytes:
     """As encode, from (name, mode, raw digest, size, files) in any order, for loops over many."""
     rows.sort()
-    parts = [_HEADER.pack(MAGIC, VERSION, ALGORITHMS[algorithm], len(rows))]
+    parts = [_HEADER.pack(MAGIC, VERSION, NUMBERS[algorithm], len(rows))]
     fixed, join = _FIXED.pack, parts.append
     previous = None
     for name, mode, raw, size, files in rows:

@@ -13,14 +13,14 @@ import msgspec
 from mlops_cli.core.base import git
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.data import compare, names
+from mlops_cli.core.data import names
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
 from mlops_cli.core.data.linking import Linked, Way
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store.checkout import remove
 from mlops_cli.core.store.snapshot import links_to_object, record
-from mlops_cli.core.store.tree import LINK, TreeEntry, graft, walk_bytes
+from mlops_cli.core.store.tree import LINK, TreeEntry, graft, item_of, walk_bytes
 from mlops_cli.core.workflows.data_links import link_entries
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -183,7 +183,7 @@ def _read(workspace: Workspace, name: str, *, inside: bool, fresh: bool) -> Tree
         entry = record(workspace.store, workspace.index, path, progress=workspace.progress, fresh=fresh)
     except FileNotFoundError:
         raise NotFound(f"{name} does not exist in {workspace.root}", hint="check the spelling; ls") from None
-    return compare.item_of(entry, os.path.basename(raw))
+    return item_of(entry, os.path.basename(raw))
 
 
 def _put(workspace: Workspace, data: dict[str, Entry], name: str, item: TreeEntry) -> Added:

@@ -13,10 +13,10 @@ import msgspec
 from mlops_cli.core.base import git
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data import names
-from mlops_cli.core.data.compare import item_of, join
+from mlops_cli.core.data.compare import join
 from mlops_cli.core.errors import NotFound
 from mlops_cli.core.project.lock import Lock
-from mlops_cli.core.store.tree import DIR, TreeEntry, read_tree, walk_bytes
+from mlops_cli.core.store.tree import DIR, TreeEntry, item_of, read_tree, walk_bytes
 from mlops_cli.core.store.usage import CacheUse, cache_use, contents
 from mlops_cli.core.workflows.data_status import lock_at
 from mlops_cli.core.workflows.workspace import Workspace

@@ -22,7 +22,6 @@ from mlops_cli.core.data.address import Address, parse_address
 from mlops_cli.core.data.http import HttpOrigin
 from mlops_cli.core.data.origin import Origin
 from mlops_cli.core.data.places import BucketOrigin, PlaceOrigin
-from mlops_cli.core.data.planting import as_item
 from mlops_cli.core.data.projects import ProjectOrigin, inner_path
 from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, UsageError, WouldOverwrite
 from mlops_cli.core.project.load import find_root
@@ -32,7 +31,7 @@ from mlops_cli.core.store.checkout import Wanted, restore, restore_all
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.snapshot import survey
-from mlops_cli.core.store.tree import DIR, TreeEntry, walk_bytes
+from mlops_cli.core.store.tree import DIR, TreeEntry, item_of, walk_bytes
 from mlops_cli.core.workflows.data import refuse_tracked, settle
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -182,7 +181,7 @@ def refuse_edited(workspace: Workspace, name: str, entries: Sequence[Entry]) -> 
     except FileNotFoundError:
         return
     known = [_items(workspace, entry) for entry in entries]
-    for path, item in {b"": as_item(here.entry), **here.items}.items():
+    for path, item in {b"": item_of(here.entry), **here.items}.items():
         if not any(path in items and _is_as(items[path], item) for items in known):
             place = f"{name}/{os.fsdecode(path)}" if path else name
             raise WouldOverwrite(
@@ -268,7 +267,7 @@ def _name(address: Address, path: str | None) -> str:
 
 def _items(workspace: Workspace, entry: Entry) -> dict[bytes, TreeEntry]:
     """What an entry says of each path below it, itself included, as far as its trees are in the cache."""
-    items = {b"": as_item(entry)}
+    items = {b"": item_of(entry)}
     with contextlib.suppress(NotFound, IntegrityError):
         items.update(walk_bytes(workspace.store, entry, {}))
     return items
