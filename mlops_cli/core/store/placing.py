@@ -209,7 +209,7 @@ def write_all(handle: int, data: bytes | bytearray) -> None:
 
 
 def homes(store: _Source, target: bytes) -> list[bytes]:
-    """Where to make what is to be renamed to `target`, a file or a folder: the cache's temp folder, where the user never
+    """Where to make a file or folder that can be renamed to `target`: the cache's temp folder, where the user never
     meets it, if that is the same file system (bind mounts may still refuse); else beside the target."""
     ours = os.fsencode(store.temporary())
     same = os.stat(os.path.dirname(target) or b".").st_dev == store.device
