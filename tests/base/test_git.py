@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_cli.core.base.git import head, identity
+from mlops_cli.core.base.git import head, identity, tracked
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -68,3 +68,14 @@ def test_the_identity_is_name_and_address_or_nothing(repository: Path) -> None:
     assert identity(repository) is None
     git(repository, "config", "user.email", "ada@example.org")
     assert identity(repository) == "Ada Lovelace <ada@example.org>"
+
+
+def test_what_is_tracked_is_told_of_few_paths_and_of_many(repository: Path) -> None:
+    (repository / "sub").mkdir()
+    for name in ("sub/b", "sub/c", "d"):
+        (repository / name).write_text(name)
+    git(repository, "add", "sub/b", "d")
+    many = [f"no{number}" for number in range(1000)]
+    for paths in ([], ["sub"], ["sub/b", "d"], ["sub/c", "su"], ["*"]):
+        found = [name for name in ("d", "sub/b") if name in paths or name.partition("/")[0] in paths]
+        assert tracked(repository, paths) == tracked(repository, [*many, *paths]) == found

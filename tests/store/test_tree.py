@@ -232,18 +232,27 @@ def test_names_that_are_not_utf8_survive(store: LocalStore) -> None:
 def test_graft_changes_one_path_and_makes_the_folders_on_the_way(store: LocalStore) -> None:
     before = folder(store, a=b"1", sub=below(b"sub", folder(store, x=b"22")))
     new = TreeEntry(b"z", EXEC, str(store.put_bytes(b"333")), 3)
-    after = graft(store, before, b"sub/deep/z", new)
+    after = graft(store, before, {b"sub/deep/z": new})
     assert [path for path, _ in walk(store, after)] == ["a", "sub", "sub/deep", "sub/deep/z", "sub/x"]
     assert (after.size, after.files) == (6, 3)
-    back = graft(store, after, b"sub/deep", None)
+    back = graft(store, after, {b"sub/deep": None})
     assert back == before
 
 
 def test_graft_keeps_a_folder_that_it_empties(store: LocalStore) -> None:
-    after = graft(store, folder(store, a=b"1"), b"a", None)
+    after = graft(store, folder(store, a=b"1"), {b"a": None})
     assert after == empty_tree(store)
 
 
 def test_graft_cannot_go_through_a_file(store: LocalStore) -> None:
     with pytest.raises(IntegrityError, match="not a folder"):
-        graft(store, folder(store, a=b"1"), b"a/b", TreeEntry(b"b", FILE, A, 1))
+        graft(store, folder(store, a=b"1"), {b"a/b": TreeEntry(b"b", FILE, A, 1)})
+
+
+def test_many_changes_of_a_folder_make_each_tree_once(store: LocalStore) -> None:
+    before = folder(store, a=b"1", b=b"2")
+    new = {b"sub/%d" % number: TreeEntry(b"%d" % number, FILE, A, 1) for number in range(50)}
+    objects = len(list(store))
+    after = graft(store, before, {**new, b"a": None})
+    assert {path for path, _ in walk_bytes(store, after)} == {b"b", b"sub", *new}
+    assert len(list(store)) == objects + 3  # the empty folder that it began with, the new one, and the top

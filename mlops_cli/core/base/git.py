@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
 from mlops_cli.core.errors import NotFound, ProjectError
+
+_FEW = 64  # paths that git is asked about one by one
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -138,10 +140,14 @@ def first_mention(root: Path, path: str, text: str) -> Mention | None:
     return Mention(*lines[0].split("\x1f", 3)) if lines else None
 
 
-def tracked(root: Path, path: str) -> list[str]:
-    """The files at or below `root/path` that git tracks, relative to the root; none outside git."""
-    said = _ask(root, "ls-files", "-z", "--", f":(literal){path}")() or b""
-    return [name.decode("utf-8", "replace") for name in said.split(b"\0") if name]
+def tracked(root: Path, paths: Collection[str]) -> list[str]:
+    """The files at or below any of `root/paths` that git tracks, relative to the root; none outside git."""
+    # Of many paths git takes longer to answer than to name all its files.
+    asked = [f":(literal){path}" for path in paths] if len(paths) <= _FEW else ["."]
+    said = _ask(root, "ls-files", "-z", "--", *asked)() or b""
+    wanted = frozenset(paths)
+    found = (name.decode("utf-8", "replace") for name in said.split(b"\0") if name)
+    return [name for name in found if any(str(at) in wanted for at in (name, *PurePosixPath(name).parents))]
 
 
 def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.files import safe_join
@@ -90,9 +91,11 @@ def chosen(names: Iterable[str], lock: Lock) -> dict[str, list[bytes]]:
         return {entry: [] for entry in lock.entries}
     picked: dict[str, list[bytes]] = {}
     whole: set[str] = set()
+    entries = lock.entries
+    ordered = sorted(entries)
     for name in names:
-        below = [entry for entry in lock.entries if entry == name or _contains(name, entry)]
-        owner = owner_of(name, lock.entries)
+        below = [*([name] if name in entries else ()), *_within(name, ordered)]
+        owner = owner_of(name, entries)
         if not below and owner is None:
             raise NotFound(
                 f"{name} is not in mlo.lock", hint=f"run `mlo data add {shlex.quote(name)}`, or see `mlo data status`"
@@ -103,6 +106,12 @@ def chosen(names: Iterable[str], lock: Lock) -> dict[str, list[bytes]]:
         if not below and owner is not None:
             picked.setdefault(owner, []).append(inside(name, owner))
     return {entry: [] if entry in whole else paths for entry, paths in picked.items()}
+
+
+def _within(folder: str, ordered: Sequence[str]) -> Sequence[str]:
+    """Those of some sorted paths that lie in a folder."""
+    # The character after a slash is a zero.
+    return ordered[bisect_left(ordered, f"{folder}/") : bisect_left(ordered, f"{folder}0")]
 
 
 def _contains(folder: str, path: str) -> bool:

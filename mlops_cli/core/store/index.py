@@ -139,9 +139,12 @@ class Index:
     def lookup(self, path: bytes, status: os.stat_result) -> str | None:
         """The digest of a file if it is as it was; None if it must be read."""
         key, name = self._split(path)
-        folder = self.folder(key)
+        noted = self._notes.get(key)
+        folder = noted[0] if noted is not None else self.folder(key)
         if folder is None or name in folder.racy or folder.rows.get(name) != mark(status):
             return None
+        if noted is not None:
+            return f"{folder.algorithm}:{noted[1][name].hex()}"
         asked, digests = self._asked.get(key, (None, {}))
         if asked is not folder:
             digests = folder.by_name()

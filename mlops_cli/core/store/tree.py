@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -270,23 +270,27 @@ def endless(folder: Entry | TreeEntry) -> IntegrityError:
     return IntegrityError(f"the tree {folder.digest} does not end", hint="it was made to do harm; do not restore it")
 
 
-def graft(store: Editable, entry: Entry, path: bytes, new: TreeEntry | None) -> Entry:
-    """The folder `entry` with `new` at `path` below it, or without what stood there; the new trees are kept.
+def graft(store: Editable, entry: Entry, changes: Mapping[bytes, TreeEntry | None]) -> Entry:
+    """The folder `entry` with other things at some paths below it, or nothing; each new tree is made and kept once.
 
     Folders on the way are made where they are absent, and empty ones that a removal leaves stay. Raises ObjectMissing
     if a tree on the way is not here, IntegrityError if something else than a folder stands on the way.
     """
-    name, _, rest = path.partition(b"/")
     entries = {found.name: found for found in read_tree(store, entry)}
-    old = entries.pop(name, None)
-    if rest:
+    below: dict[bytes, dict[bytes, TreeEntry | None]] = {}
+    for path, new in changes.items():
+        name, _, rest = path.partition(b"/")
+        if rest:
+            below.setdefault(name, {})[rest] = new
+        elif new is not None:
+            entries[name] = new
+        else:
+            entries.pop(name, None)
+    for name, inner in below.items():
+        old = entries.get(name)
         if old is not None and old.mode != DIR:
             raise IntegrityError(f"{os.fsdecode(name)} is not a folder in {entry.digest}", hint="add its folder again")
-        inner = old.entry if old is not None else empty_tree(store)
-        found = graft(store, inner, rest, new)
-        entries[name] = TreeEntry(name, DIR, found.digest, found.size, found.files)
-    elif new is not None:
-        entries[name] = new
+        entries[name] = item_of(graft(store, old.entry if old is not None else empty_tree(store), inner), name)
     return _keep(store, list(entries.values()))
 
 

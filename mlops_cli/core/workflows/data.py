@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ import msgspec
 from mlops_cli.core.base import git
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.data import names
+from mlops_cli.core.data import compare, names
 from mlops_cli.core.data.ignore import edit_ignored, ignores_private
 from mlops_cli.core.data.linking import Linked, Way
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
@@ -73,8 +73,8 @@ def add_paths(
     for name in chosen:
         names.refuse_outputs(name, workspace.project)
         names.refuse_overlap(name, lock)
-        refuse_tracked(workspace, name)
         _refuse_ignored(workspace, name, lock)
+    refuse_tracked(workspace, chosen)
     # What is kept must be named in mlo.lock before a collection of garbage may look.
     with workspace.store.writing():
         # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
@@ -86,7 +86,7 @@ def add_paths(
             lock = workspace.read_lock()
             data = dict(lock.data)
             with workspace.store.batch():
-                added = [_put(workspace, data, name, item) for name, item in found.items()]
+                added = _put(workspace, data, found)
             lock = msgspec.structs.replace(lock, data=data)
             settle(workspace, lock, add=[item.part_of or item.path for item in added])
             links = link_entries(workspace, lock, _by_entry(added), link) if link is not None else []
@@ -107,7 +107,7 @@ def remove_paths(
         for name in chosen:
             if name not in data:
                 names.refuse_outputs(name, workspace.project)
-            _take_out(workspace, data, name)
+        _take_out(workspace, data, chosen)
         removed = []
         for name in chosen:
             gone = delete and remove(workspace.store, workspace.index, workspace.root / name, force=force)
@@ -186,22 +186,32 @@ def _read(workspace: Workspace, name: str, *, inside: bool, fresh: bool) -> Tree
     return item_of(entry, os.path.basename(raw))
 
 
-def _put(workspace: Workspace, data: dict[str, Entry], name: str, item: TreeEntry) -> Added:
-    """Write one path into the lock's `data`: as an entry, or into the folder it lies in."""
-    owner = names.owner_of(name, data)
-    if owner is None or owner == name:
-        before, entry, part_of = data.get(name), item.entry, None
-        data[name] = entry
-        workspace.index.hold(workspace.root / name, entry)
-        same = before == entry
-    else:
-        before, part_of = data[owner], owner
-        data[owner] = graft(workspace.store, before, names.inside(name, owner), item)
+def _put(workspace: Workspace, data: dict[str, Entry], found: Mapping[str, TreeEntry]) -> list[Added]:
+    """Write paths into the lock's `data`: as entries, or into the folders they lie in, each of which is made once."""
+    added: dict[str, Added] = {}
+    parts: dict[str, dict[bytes, TreeEntry | None]] = {}
+    for name, item in found.items():
+        owner = names.owner_of(name, data)
+        if owner is None or owner == name:
+            before, data[name] = data.get(name), item.entry
+            workspace.index.hold(workspace.root / name, item.entry)
+            added[name] = Added(name, _change(before, item.entry), item.digest, item.size, item.files)
+        else:
+            parts.setdefault(owner, {})[names.inside(name, owner)] = item
+    for owner, items in parts.items():
+        known = _known(workspace, data[owner], items)
+        data[owner] = graft(workspace.store, data[owner], items)
         workspace.index.hold(workspace.root / owner, data[owner])
-        same = data[owner] == before
-        before = before if same or _knows(workspace, before, names.inside(name, owner)) else None
-    change: Literal["added", "updated", "unchanged"] = "unchanged" if same else "updated" if before else "added"
-    return Added(name, change, item.digest, item.size, item.files, part_of)
+        for path, new in items.items():
+            if new is not None:
+                name = compare.join(owner, path)
+                change = _change(known.get(path), new)
+                added[name] = Added(name, change, new.digest, new.size, new.files, owner)
+    return [added[name] for name in found]
+
+
+def _change(before: object, after: object) -> Literal["added", "updated", "unchanged"]:
+    return "added" if before is None else "unchanged" if before == after else "updated"
 
 
 def _by_entry(added: Iterable[Added]) -> dict[str, list[bytes]]:
@@ -212,23 +222,33 @@ def _by_entry(added: Iterable[Added]) -> dict[str, list[bytes]]:
     return {entry: [] if b"" in paths else paths for entry, paths in found.items()}
 
 
-def _knows(workspace: Workspace, entry: Entry, path: bytes) -> bool:
-    return any(found == path for found, _ in walk_bytes(workspace.store, entry))
+def _known(workspace: Workspace, entry: Entry, paths: Container[bytes]) -> dict[bytes, TreeEntry]:
+    """What stands at some paths of an entry, as far as anything does."""
+    return {path: item for path, item in walk_bytes(workspace.store, entry) if path in paths}
 
 
-def _take_out(workspace: Workspace, data: dict[str, Entry], name: str) -> None:
-    owner = names.owner_of(name, data)
-    if owner is None:
-        raise NotFound(f"{name} is not in mlo.lock", hint="mlo data status")
-    if owner == name:
-        del data[name]
-        workspace.index.hold(workspace.root / name, None)
-        return
-    path = names.inside(name, owner)
-    if not _knows(workspace, data[owner], path):
-        raise NotFound(f"{name} is not in {owner} as mlo.lock has it", hint=f"mlo data status {shlex.quote(owner)}")
-    data[owner] = graft(workspace.store, data[owner], path, None)
-    workspace.index.hold(workspace.root / owner, data[owner])
+def _take_out(workspace: Workspace, data: dict[str, Entry], chosen: Iterable[str]) -> None:
+    parts: dict[str, dict[bytes, TreeEntry | None]] = {}
+    for name in chosen:
+        owner = names.owner_of(name, data)
+        if owner is None:
+            raise NotFound(f"{name} is not in mlo.lock", hint="mlo data list names what is")
+        if owner == name:
+            del data[name]
+            workspace.index.hold(workspace.root / name, None)
+        else:
+            parts.setdefault(owner, {})[names.inside(name, owner)] = None
+    for owner, items in parts.items():
+        if owner not in data:
+            continue  # it was taken out whole
+        lost = items.keys() - _known(workspace, data[owner], items).keys()
+        if lost:
+            raise NotFound(
+                f"{compare.join(owner, min(lost))} is not in {owner} as mlo.lock has it",
+                hint=f"mlo data list -R {shlex.quote(owner)} names what is",
+            )
+        data[owner] = graft(workspace.store, data[owner], items)
+        workspace.index.hold(workspace.root / owner, data[owner])
 
 
 def settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
@@ -241,9 +261,13 @@ def settle(workspace: Workspace, lock: Lock, *, add: Iterable[str] = (), remove:
     workspace.write_lock(lock)
 
 
-def refuse_tracked(workspace: Workspace, name: str) -> None:
-    tracked = git.tracked(workspace.root, name)
+def refuse_tracked(workspace: Workspace, chosen: Collection[str]) -> None:
+    """Raises ProjectError if git keeps one of these paths, or what lies in it."""
+    tracked = git.tracked(workspace.root, chosen)
     if tracked:
+        name = names.owner_of(tracked[0], dict.fromkeys(chosen)) or tracked[0]
+        inside = [path for path in tracked if path == name or path.startswith(f"{name}/")]
+        count = "1 file" if len(inside) == 1 else f"{len(inside):,} files"
         raise ProjectError(
             f"git tracks {name} already ({len(tracked)} files, {tracked[0]} first)",
             hint=f"take it out of git first, the files stay: git rm -r -q --cached {shlex.quote(name)}",

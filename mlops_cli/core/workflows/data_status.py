@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -190,7 +190,7 @@ def _range(word: str) -> list[str] | None:
 def _standing(workspace: Workspace, entries: dict[str, Entry]) -> differ.Side:
     found: dict[str, compare.Items] = {}
     for name, entry in entries.items():
-        if names.owner_of(name, {other: None for other in entries if other != name}) is None:  # else it is met there
+        if names.owner_of(str(PurePosixPath(name).parent), entries) is None:  # else it is met there
             algorithm = Digest.parse(entry.digest).algorithm
             found[name] = compare.items_here(workspace.index, workspace.root / name, algorithm, workspace.progress)
     _save_index(workspace)

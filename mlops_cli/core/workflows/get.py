@@ -280,7 +280,7 @@ def _is_as(item: TreeEntry, here: TreeEntry) -> bool:
 def _refuse_taken(workspace: Workspace, lock: Lock, name: str, address: Address, path: str | None, force: bool) -> None:
     names.refuse_outputs(name, workspace.project)
     names.refuse_overlap(name, lock)
-    refuse_tracked(workspace, name)
+    refuse_tracked(workspace, [name])
     owner = names.owner_of(name, lock.data)
     if owner is not None and owner != name:
         raise ProjectError(f"{name} lies in {owner}, which is in mlo.lock", hint="choose a place outside it with -o")
