@@ -19,6 +19,7 @@ KeyPath = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, from 1
 
 MAX_DEPTH = 50
+_SHALLOW_TEXT, _SHALLOW_OPENERS = 1_000_000, 1000  # a text below both cannot nest deep enough to do harm
 _ALIAS_GROWTH, _ALIAS_FREE = 20, 100_000  # aliases may repeat that much of a document; more is made to do harm
 
 _SCALARS = [
@@ -61,6 +62,7 @@ def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
     for aliases that repeat a small text into a huge document."""
     loader = _Loader(text)
     try:
+        _refuse_deep(text, source)
         node = loader.get_single_node()
         positions: dict[KeyPath, Position] = {}
         if node is None:
@@ -81,6 +83,24 @@ def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
         raise ProjectError(f"{source}: {error}", hint="mend the YAML there") from None
     finally:
         loader.dispose()
+
+
+def _refuse_deep(text: str, source: str) -> None:
+    """Refuse nesting that would exhaust the stack of the composer, which calls itself for each level."""
+    if len(text) < _SHALLOW_TEXT and sum(text.count(opener) for opener in ("[", "{", "- ", "? ")) < _SHALLOW_OPENERS:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _too_deep(source)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _too_deep(source: str) -> ProjectError:
+    return ProjectError(f"{source}: nested deeper than {MAX_DEPTH}", hint="no mlo file needs that; check the YAML")
 
 
 def _refuse_bomb(root: Any, source: str) -> None:
@@ -117,7 +137,7 @@ def _children(node: Any) -> list[Any]:
 def _survey(node: Any, path: KeyPath, positions: dict[KeyPath, Position], source: str) -> None:
     """Note every position; refuse doubled keys, which PyYAML lets the last one win, and endless nesting."""
     if len(path) > MAX_DEPTH:
-        raise ProjectError(f"{source}: nested deeper than {MAX_DEPTH}", hint="no mlo file needs that; check the YAML")
+        raise _too_deep(source)
     positions.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
