@@ -38,7 +38,8 @@ def publish_roots(workspace: Workspace, remote: Remote) -> bool:
     found = publication(roots, clone=clone, project=workspace.project.name, now=now, pushed=pushed)
     if before is not None and found.says_as(before):
         age = now - parse_time(before.time)
-        if timedelta(0) <= age < timedelta(seconds=AGAIN_S):
+        # Asked, not believed: somebody may have emptied the remote.
+        if timedelta(0) <= age < timedelta(seconds=AGAIN_S) and remote.exists(key_of(clone)):
             return False
     _write(remote, path, found)
     return True
