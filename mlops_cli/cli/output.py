@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 
 PATIENCE_S = 0.5
 SHORT_WIDTH = 18
+# What would move the cursor or colour the terminal, in a name that someone else chose, is spelled out.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+_IN_NAMES = {**_CONTROLS, 9: "\\t", 10: "\\n"}
 
 
 class _Waiting:
@@ -54,6 +57,7 @@ class Output:
 
     def line(self, text: str = "", *, style: str | None = None) -> None:
         """One line of an answer. `style` is rich's (`bold`, `green`, `dim`) and seen on terminals only."""
+        text = text.translate(_CONTROLS)
         if style and self.is_terminal:
             from rich.console import Console
             from rich.text import Text
@@ -64,7 +68,7 @@ class Output:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
         """A table; the columns named in `right` are aligned right. Off a terminal: plain text, never cut."""
-        cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+        cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
         if self.is_terminal:
             from rich import box
             from rich.console import Console
@@ -78,10 +82,10 @@ class Output:
                 table.add_row(*(cell.replace("[", r"\[") for cell in row))
             console.print(table)
             return
-        widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+        widths = [max(map(_columns, column)) for column in zip(headers, *cells, strict=True)]
         for row in [list(headers), *cells]:
             line = "  ".join(
-                cell.rjust(width) if header in right else cell.ljust(width)
+                _fill(cell, width, to_the_right=header in right)
                 for cell, width, header in zip(row, widths, headers, strict=True)
             )
             print(line.rstrip())
@@ -89,7 +93,7 @@ class Output:
     def note(self, text: str) -> None:
         """A line of news, on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr)
+            print(text.translate(_CONTROLS), file=sys.stderr)
 
     @property
     def is_heard(self) -> bool:
@@ -103,15 +107,15 @@ class Output:
             os.write(sys.stderr.fileno(), data)
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {text.translate(_CONTROLS)}", file=sys.stderr)
 
     def error(self, error: MloError) -> None:
         if self.as_json:
             print(json_text(error.document()), file=sys.stderr)
             return
-        print(f"error: {error.message}", file=sys.stderr)
+        print(f"error: {error.message.translate(_CONTROLS)}", file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(f"hint: {error.hint.translate(_CONTROLS)}", file=sys.stderr)
 
     def begin(self, label: str, total: int | None, unit: Unit) -> None:
         """Start a progress bar with rate and time left; nothing off a terminal, under --quiet or --json.
@@ -154,10 +158,31 @@ class Output:
             self._bar = None
 
 
+def one_line(name: str) -> str:
+    """A path or another name that may hold anything, as it may stand in a line: `a\\nb`, `\\x1b[31m`."""
+    return name.translate(_IN_NAMES)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for each wide letter, as of Chinese."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
+    )
+
+
+def _fill(text: str, width: int, *, to_the_right: bool) -> str:
+    gap = " " * (width - _columns(text))
+    return gap + text if to_the_right else text + gap
+
+
 def _widths(headers: Sequence[str], cells: list[list[str]], right: Sequence[str], available: int) -> list[int]:
     """How wide each column may be. Where all is too wide, the longest texts lose their ends; numbers and short words
     stay whole."""
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    widths = [max(map(_columns, column)) for column in zip(headers, *cells, strict=True)]
     can_shrink = [place for place, header in enumerate(headers) if header not in right and widths[place] > SHORT_WIDTH]
     while can_shrink and sum(widths) + 2 * len(widths) > available:
         longest = max(can_shrink, key=widths.__getitem__)

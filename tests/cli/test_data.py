@@ -153,7 +153,7 @@ def test_checkout_brings_back_and_never_overwrites_the_users_bytes(mlo: Mlo, pro
     (project / "data/raw/mine").write_bytes(b"mine")
     answer = mlo("data", "checkout")
     assert "data/raw: 1 added" in answer.stdout
-    assert "kept mine" in answer.stdout
+    assert "kept data/raw/mine" in answer.stdout
     (project / "data/raw/a").write_bytes(b"edited")
     assert "data/raw/a" in mlo("data", "checkout", exit_code=5).stderr
     assert (project / "data/raw/a").read_bytes() == b"edited"
@@ -403,7 +403,7 @@ def test_a_checkout_says_of_each_entry_only_what_is_true(mlo: Mlo, project: Path
     (project / "data/raw/sub/b").unlink()
     answer = mlo("data", "checkout", exit_code=7)
     assert "as it should be" not in answer.stdout
-    assert "1 not restored, as the cache lacks it, 1 not restored, as its cached object is damaged" in answer.stdout
+    assert "1 not restored: not in the cache, 1 not restored: damaged in the cache" in answer.stdout
     assert "data/raw/sub/b are damaged, and the cache has no objects for data/raw/a\n" in answer.stderr
 
 

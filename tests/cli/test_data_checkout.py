@@ -50,10 +50,10 @@ def test_a_dry_run_names_every_path_and_changes_nothing(mlo: Mlo, project: Path)
     assert [line.strip() for line in answer.stdout.splitlines()] == [
         "data/other: as it should be",
         "data/raw: 1 would be added, 1 would be updated, 1 would be removed",
-        "would add old",
-        "would update a",
-        "would remove sub/new",
-        "kept mine, which is yours",
+        "would add data/raw/old",
+        "would update data/raw/a",
+        "would remove data/raw/sub/new",
+        "kept data/raw/mine, which is yours",
         "a dry run: nothing was changed",
     ]
     assert names(project) == ["a", "mine", "sub/b", "sub/new"]

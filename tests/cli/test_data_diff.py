@@ -121,6 +121,26 @@ def test_a_tree_that_the_cache_lacks_is_named_not_guessed(mlo: Mlo, project: Pat
     assert "data/raw is not compared: its tree is not in the cache" in answer.stderr
 
 
+def test_names_that_hold_control_characters_are_spelled_out(mlo: Mlo, project: Path) -> None:
+    (project / "data/raw/red\x1b[31m").write_bytes(b"1")
+    (project / "data/raw/two\nlines\t").write_bytes(b"22")
+    lines = mlo("data", "status").stdout.splitlines()
+    assert "added       data/raw/red\\x1b[31m  (1 B)" in lines
+    assert "added       data/raw/two\\nlines\\t  (2 B)" in lines
+    assert "added     data/raw/two\\nlines\\t  (2 B)" in mlo("data", "diff").stdout.splitlines()
+    answer = mlo("data", "add", "data/raw/red\x1b[31m", exit_code=2)
+    assert "\x1b" not in answer.stderr
+    mlo("data", "add", "data/raw")
+    assert "data/raw/two\\nlines\\t" in mlo("data", "list", "data/raw").stdout
+
+
+def test_three_dots_are_refused_and_not_taken_for_a_path(mlo: Mlo, project: Path) -> None:
+    answer = mlo("data", "diff", "HEAD...HEAD", exit_code=2)
+    assert "HEAD..HEAD" in answer.stderr
+    assert "git merge-base HEAD HEAD" in answer.stderr
+    assert "no revision either" in mlo("data", "diff", "a...b", exit_code=6).stderr
+
+
 def test_status_tells_whole_folders_in_a_line_and_sums_up(mlo: Mlo, project: Path) -> None:
     (project / "data/raw/many").rename(project / "data/raw/all")
     (project / "data/raw/a").write_bytes(b"1234\n")
@@ -130,9 +150,8 @@ def test_status_tells_whole_folders_in_a_line_and_sums_up(mlo: Mlo, project: Pat
         "added       data/raw/all/  (20 files, 50 B)",
         "deleted     data/raw/many/  (20 files, 50 B)",
         "1 modified (5 B), 20 added (50 B), 20 deleted (50 B); of 2 entries, 23 files, 59 B",
-        "mlo data checkout --force takes changes back",
         "mlo data add records new and changed files",
-        "mlo data checkout brings deleted files back",
+        "mlo data checkout goes back to mlo.lock, as after git switch; with --force it replaces your changes",
     ]
     document = mlo("data", "status", "--json").json
     assert document["totals"]["deleted"] == {"files": 20, "size": 50}
@@ -173,6 +192,7 @@ def test_status_keeps_what_it_learned_of_a_remotes_packs(mlo: Mlo, project: Path
 
 
 def test_status_of_a_remote_that_there_is_not(mlo: Mlo, project: Path) -> None:
-    assert "backup is not in mlo.lock" in mlo("data", "status", "--remote", "backup", exit_code=6).stderr
+    answer = mlo("data", "status", "--remote", "backup", exit_code=6)
+    assert "backup is not in mlo.lock, and is no remote; there is origin" in answer.stderr
     (project / "mlo.yaml").write_text("name: x\n")
     assert "no remote is named" in mlo("data", "status", "--remote", exit_code=5).stderr

@@ -75,6 +75,18 @@ def test_bad_names_and_urls_change_nothing(mlo: Mlo, project: Path) -> None:
     assert (project / "mlo.yaml").read_text() == YAML
 
 
+@pytest.mark.parametrize(("option", "hint"), [("endpoint", "endpoint_url"), ("colour", "region_name")])
+def test_an_option_that_s3_does_not_know_is_named_before_anything_is_contacted(
+    mlo: Mlo, project: Path, option: str, hint: str
+) -> None:
+    config = project / "mlo.yaml"
+    remotes = f"remotes:\n  origin:\n    url: s3://bucket/p\n    options: {{{option}: x}}\n"
+    config.write_text(config.read_text() + remotes)
+    answer = mlo("remote", "check", exit_code=5)
+    assert f"S3 has no option {option}" in answer.stderr
+    assert hint in answer.stderr
+
+
 def test_list_without_remotes_says_how_to_name_one(mlo: Mlo, project: Path) -> None:
     assert "mlo remote add" in mlo("remote", "list").stdout
     assert "mlo remote add" in mlo("data", "push", exit_code=5).stderr

@@ -96,7 +96,7 @@ def test_the_check_of_a_remote_out_of_reach_says_so_once(tmp_path: Path) -> None
     check = check_remote(open_url("unmounted", root=tmp_path, name="origin"))
     assert not check.ok
     assert [step.ok for step in check.steps] == [False, *[None] * 6]
-    assert check.problem == "mlo cannot say as whom to go there"
+    assert check.problem == "mlo cannot go there"
     assert "unmounted" in check.steps[0].detail
 
 

@@ -187,7 +187,7 @@ def test_the_check_without_credentials_says_so(
     (home / ".aws").mkdir(parents=True)
     (home / ".aws/config").write_text("[profile work]\nregion = eu-west-1\n")
     check = check_remote(opened(bad, s3_bucket))
-    assert check.problem == "mlo cannot say as whom to go there"
+    assert check.problem == "mlo cannot go there"
     assert "there are no credentials" in check.steps[0].detail
     assert "profile work" in check.steps[0].detail
     assert bad.endpoint in check.steps[0].detail

@@ -24,9 +24,9 @@ RemoteName = Annotated[
 
 
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16")
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once; else 16.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would move.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would move.")]
 Revisions = Annotated[
     list[str] | None, typer.Option("--rev", metavar="REV", help="As mlo.lock was at a git revision; may be repeated.")
 ]
@@ -205,7 +205,7 @@ def update(
     ] = None,
     rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="Follow this from now on.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace your changes.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what has news.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what has news.")] = False,
 ) -> None:
     """Follow data that get brought to its newest state.
 

@@ -27,7 +27,7 @@ def pull(
     force: Annotated[bool, typer.Option("--force", help="Replace your changes; remove files of yours.")] = False,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16"),
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once; else 16."),
     ] = None,
 ) -> None:
     """Bring data, runs and models from a remote.

@@ -26,7 +26,7 @@ def push(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once.", show_default="16"),
+        typer.Option("--jobs", "-j", min=1, metavar="N", help="How many requests at once; else 16."),
     ] = None,
 ) -> None:
     """Send data, runs and models to a remote.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from mlops_cli.cli.output import Output, human_bytes, plural
+from mlops_cli.cli.output import Output, human_bytes, one_line, plural
 
 if TYPE_CHECKING:  # each command needs one of these workflows, not all of them
     from mlops_cli.core.data.compare import FileState
@@ -33,9 +33,6 @@ _STYLES = {
 _MANY = 4  # from as many on, what came or went with a folder is told in one line
 _SHOWN = 200  # rows of a list; the rest is counted
 _WHAT_NEXT = {
-    "added": "mlo data add records new and changed files",
-    "modified": "mlo data checkout --force takes changes back",
-    "deleted": "mlo data checkout brings deleted files back",
     "missing": "mlo pull brings missing files, if there is a remote that has them",
     "ignored": "mlo data add takes ignored files out of mlo.lock; a line !PATH in .mloignore keeps them",
     "not_cached": "mlo data add puts added files into the cache, mlo run outputs of stages",
@@ -46,7 +43,7 @@ def show_added(result: AddResult, output: Output) -> None:
     for item in result.added:
         where = f" (in {item.part_of})" if item.part_of else ""
         amount = f"{plural(item.files, 'file')}, {human_bytes(item.size)}"
-        output.line(f"{item.change} {item.path}{where}: {amount}, {item.digest}")
+        output.line(f"{item.change} {one_line(item.path)}{where}: {amount}, {item.digest}")
     _show_links(result.links, output)
     if any(item.change != "unchanged" for item in result.added):
         output.line("commit mlo.lock and .gitignore to keep this version", style="dim")
@@ -76,7 +73,9 @@ def _show_links(links: list[Linked], output: Output) -> None:
 
 def show_removed(result: RemoveResult, output: Output) -> None:
     for item in result.removed:
-        output.line(f"removed {item.path} from mlo.lock; {'its files too' if item.deleted else 'the files stay'}")
+        output.line(
+            f"removed {one_line(item.path)} from mlo.lock; {'its files too' if item.deleted else 'the files stay'}"
+        )
 
 
 def show_moved(result: Moved, output: Output) -> None:
@@ -111,13 +110,23 @@ def _show_changes(result: DataStatus, amount: str, output: Output) -> None:
     lines = _folded(result.changes, lambda row: row.state)
     for rows in lines[:_SHOWN]:
         state, size = rows[0].state, human_bytes(sum(row.size for row in rows))
-        what = f"{rows[0].folder}/  ({len(rows):,} files, {size})" if len(rows) > 1 else f"{rows[0].path}  ({size})"
-        output.line(f"{_word(state):10}  {what}", style=_STYLES[state])
+        name, count = (f"{rows[0].folder}/", f"{len(rows):,} files, ") if len(rows) > 1 else (rows[0].path, "")
+        output.line(f"{_word(state):10}  {one_line(name)}  ({count}{size})", style=_STYLES[state])
     _rest(sum(len(rows) for rows in lines[_SHOWN:]), output)
     counts = (f"{total.files:,} {_word(state)} ({human_bytes(total.size)})" for state, total in result.totals.items())
     output.line(f"{', '.join(counts)}; of {amount}")
-    for state in result.totals:
-        output.line(_WHAT_NEXT[state], style="dim")
+    for hint in _hints(result.totals.keys()):
+        output.line(hint, style="dim")
+
+
+def _hints(states: Collection[str]) -> Iterator[str]:
+    """What may be done about files of these states."""
+    if "added" in states or "modified" in states:
+        yield "mlo data add records new and changed files"
+        yield "mlo data checkout goes back to mlo.lock, as after git switch; with --force it replaces your changes"
+    elif "deleted" in states:
+        yield "mlo data checkout brings deleted files back"
+    yield from (_WHAT_NEXT[state] for state in states if state in _WHAT_NEXT)
 
 
 def show_diff(result: DataDiff, output: Output) -> None:
@@ -134,10 +143,10 @@ def show_diff(result: DataDiff, output: Output) -> None:
         )
         if len(rows) == 1:
             name = f"{row.old_path} -> {row.path}" if row.old_path else row.path
-            output.line(f"{row.change:8}  {name}  ({size})", style=_STYLES[row.change])
+            output.line(f"{row.change:8}  {one_line(name)}  ({size})", style=_STYLES[row.change])
         else:
             name = f"{_old_folder(row)}/ -> {row.folder}/" if row.old_path else f"{row.folder}/"
-            output.line(f"{row.change:8}  {name}  ({len(rows):,} files, {size})", style=_STYLES[row.change])
+            output.line(f"{row.change:8}  {one_line(name)}  ({len(rows):,} files, {size})", style=_STYLES[row.change])
     _rest(sum(len(rows) for rows in lines[_SHOWN:]), output)
     if result.totals:
         output.line(", ".join(_total(change, total) for change, total in result.totals.items()))
@@ -186,9 +195,9 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
     for item in result.restored:
         output.line(f"{item.path}: {_changed(item.changes, 'would be ' if result.dry else '')}")
         if result.dry:
-            _show_foreseen(item.changes, output)
+            _show_foreseen(item.path, item.changes, output)
         for path in item.changes.kept[:_SHOWN]:
-            output.line(f"  kept {path}, which is yours", style="dim")
+            output.line(f"  kept {one_line(_below(item.path, path))}, which is yours", style="dim")
     _show_links(result.links, output)
     if result.dry and result.restored:
         output.line("a dry run: nothing was changed", style="dim")
@@ -199,13 +208,17 @@ def show_checkout(result: CheckoutResult, output: Output) -> None:
         )
 
 
-def _show_foreseen(changes: Changes, output: Output) -> None:
+def _show_foreseen(entry: str, changes: Changes, output: Output) -> None:
     """Every path that a checkout would touch."""
     words = {"add": changes.added, "update": changes.updated, "remove": changes.removed}
     rows = [(word, path) for word, paths in words.items() for path in sorted(paths)]
     for word, path in rows[:_SHOWN]:
-        output.line(f"  would {word} {path}")
+        output.line(f"  would {word} {one_line(_below(entry, path))}")
     _rest(len(rows[_SHOWN:]), output)
+
+
+def _below(entry: str, path: str) -> str:
+    return entry if path == "." else f"{entry}/{path}"
 
 
 def show_sent(result: Sent, output: Output) -> None:
@@ -216,7 +229,7 @@ def show_sent(result: Sent, output: Output) -> None:
 
 def show_brought(result: Brought, output: Output) -> None:
     pulled = "would pull" if result.dry else "pulled"
-    output.line(f"{pulled} from {result.remote} ({result.url}): {_moved(result.transfer)}")
+    output.line(f"{pulled} from {result.remote} ({result.url}): {_moved(result.transfer, 'here')}")
     if not result.dry:
         _show_belongings(result, output)
         show_checkout(result.checkout, output)
@@ -224,7 +237,7 @@ def show_brought(result: Brought, output: Output) -> None:
 
 def show_fetched(result: Brought, output: Output) -> None:
     fetched = "would fetch" if result.dry else "fetched"
-    output.line(f"{fetched} from {result.remote} ({result.url}): {_moved(result.transfer)}")
+    output.line(f"{fetched} from {result.remote} ({result.url}): {_moved(result.transfer, 'here')}")
 
 
 def _show_belongings(result: Sent | Brought, output: Output) -> None:
@@ -248,16 +261,16 @@ def _changed(changes: Changes, would_be: str = "") -> str:
         f"{would_be}added": changes.added,
         f"{would_be}updated": changes.updated,
         f"{would_be}removed": changes.removed,
-        "not restored, as the cache lacks it": changes.missing,
-        "not restored, as its cached object is damaged": changes.corrupt,
+        "not restored: not in the cache": changes.missing,
+        "not restored: damaged in the cache": changes.corrupt,
     }
-    words = [f"{len(paths)} {word}" for word, paths in counts.items() if paths]
+    words = [f"{len(paths):,} {word}" for word, paths in counts.items() if paths]
     return ", ".join(words) or "as it should be"
 
 
-def _moved(transfer: Transfer) -> str:
+def _moved(transfer: Transfer, where: str = "there") -> str:
     if not transfer.objects:
-        return f"nothing new, {plural(transfer.present, 'object')} there already"
+        return f"nothing new, {plural(transfer.present, 'object')} {where} already"
     return f"{plural(transfer.objects, 'object')}, {human_bytes(transfer.bytes)}"
 
 

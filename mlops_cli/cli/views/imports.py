@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ def _show_end(found: Imported, output: Output) -> None:
     for copy in found.copies:
         output.line(f"your file of before is {copy}")
     output.line(f"wrote {', '.join(found.written)}" if found.written else "everything was there already")
-    output.line("next: mlo data status, mlo run --dry; git add mlo.yaml mlo.lock .gitignore; mlo push")
+    files = found.written or ["mlo.yaml", "mlo.lock", ".gitignore"]
+    output.line(f"next: mlo data status; mlo run --dry; git add {shlex.join(files)}; mlo push")
     output.line("DVC's files are as they were; DVC's cache also holds the data of other commits, which stays there")
 
 

@@ -16,6 +16,7 @@ _WORDS = {True: "ok", False: "failed", None: "no"}
 def show_remote(result: RemoteRow, output: Output) -> None:
     default = ", used by default" if result.default else ""
     output.line(f"remote {result.name} is {result.url}{default}; try it with: mlo remote check {result.name}")
+    output.line("commit mlo.yaml, so that clones know it too", style="dim")
 
 
 def show_remotes(result: RemoteList, output: Output) -> None:
@@ -32,7 +33,10 @@ def show_gone(result: RemoteGone, output: Output) -> None:
 
 def show_check(result: RemoteCheck, output: Output) -> None:
     output.line(f"{result.name} ({result.url})")
+    known = {step.name for step in result.steps}
     for fact in result.facts:
+        if fact.name in known:  # its step says it
+            continue
         output.line(f"  {fact.name:16}  {fact.value}", style="dim")
     for step in result.steps:
         is_tried = step.detail != "not tried"

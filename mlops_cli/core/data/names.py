@@ -37,7 +37,7 @@ def lock_name(root: Path, path: Path) -> str:
             f"{name!r} is not UTF-8, and mlo.lock is", hint="put it into a folder, and add the folder"
         ) from None
     if any(ord(character) < 32 for character in name) or "\\" in name:
-        raise UsageError(f"{name!r} cannot be written in mlo.lock", hint="put it into a folder, and add the folder")
+        raise UsageError(f"{name!r} cannot be written in mlo.lock", hint="name the folder that holds it instead")
     try:
         safe_join(root, name)
     except IntegrityError as error:

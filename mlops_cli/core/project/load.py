@@ -143,6 +143,8 @@ def _explain(text: str, kind: Any, prefix: yaml12.KeyPath, sources: list[Source]
     wanted = _MISTAKEN.match(text)
     quoted = wanted is not None and "str" in wanted[1].split(" | ")
     hint = "a text that looks like something else is put in quotes" if quoted else "mend the value there"
+    if said.startswith("Expected mapping") and (keys := _fields(kind, _steps(match[1] if match else None))):
+        hint = f"write it as {dotted}: {{{keys[0]}: ...}}; the keys there are {', '.join(keys)}"
     return ProjectError(f"{_where(place, sources)}: {dotted}: {said}", hint=hint)
 
 

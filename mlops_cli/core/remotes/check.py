@@ -70,7 +70,7 @@ class _Preflight:
     def steps(self) -> list[tuple[str, str, Callable[[], str]]]:
         """Each step's name, what mlo cannot do where it fails, and what it does."""
         return [
-            ("identity", "say as whom to go there", self._identify),
+            ("identity", "go there", self._identify),
             ("reach and list", "reach or list it", self._reach),
             ("write", "write", self._write),
             ("read back", "read from it", self._read_back),

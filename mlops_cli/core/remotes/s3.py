@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import secrets
 from email.utils import parsedate_to_datetime
@@ -14,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from mlops_cli.core.errors import RemoteError
+from mlops_cli.core.errors import ProjectError, RemoteError
 from mlops_cli.core.remotes.filesystem import FilesystemRemote
 from mlops_cli.core.remotes.remote import Fact, ShortAnswer, Unsupported
 from mlops_cli.core.remotes.retry import Patience, chain
@@ -26,6 +28,9 @@ PARTS_AT_ONCE = 4
 MOST_PARTS = 10_000
 _CONNECTIONS = 64
 _MARK = "mlo-once"  # in the metadata of what was created conditionally: which call did it
+_NOT_OPTIONS = frozenset({"self", "kwargs", "session", "asynchronous", "loop"})
+_OF_THE_SESSION = frozenset({"profile", "session_vars", "max_paths", "listings_expiry_time"})
+_USUAL = frozenset({"anon", "client_kwargs", "endpoint_url", "profile", "requester_pays", "s3_additional_kwargs"})
 _SKEW_S = 900.0  # what S3 puts up with
 _HINTS = {
     "InvalidAccessKeyId": "the server does not know that access key: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
@@ -55,6 +60,7 @@ class PatientS3(S3FileSystem):  # type: ignore[misc, unused-ignore]
 def open_s3(name: str, url: str, base: str, options: dict[str, Any], patience: Patience, protocol: str) -> S3Remote:
     """`base` is bucket/path. Nothing is contacted yet."""
     given = dict(options)
+    _refuse_unknown(name, given)
     config = {
         "connect_timeout": patience.connect_s,
         "read_timeout": patience.read_s,
@@ -65,6 +71,20 @@ def open_s3(name: str, url: str, base: str, options: dict[str, Any], patience: P
     system = PatientS3(use_listings_cache=False, skip_instance_cache=True, config_kwargs=config, **given)
     system.patience = patience
     return S3Remote(name, url, system, base, protocol=protocol, patience=patience)
+
+
+def _refuse_unknown(name: str, options: dict[str, Any]) -> None:
+    """s3fs hands what it does not know to its session, which fails late, in words of its own. Raises ProjectError."""
+    taken = inspect.signature(S3FileSystem.__init__).parameters.keys() - _NOT_OPTIONS | _OF_THE_SESSION
+    for key in options.keys() - taken:
+        near = difflib.get_close_matches(key, taken, n=1)
+        known = ", ".join(sorted(taken & _USUAL))
+        raise ProjectError(
+            f"remote {name}: S3 has no option {key}",
+            hint=f"did you mean {near[0]}?"
+            if near
+            else f"the usual ones are {known}; a region: client_kwargs: {{region_name: ...}}",
+        )
 
 
 class S3Remote(FilesystemRemote):

@@ -129,8 +129,12 @@ def move_path(workspace: Workspace, source: Path, target: Path, *, wait: bool = 
         entry = lock.data.get(old)
         if entry is None:
             names.refuse_outputs(old, workspace.project)
+            owner = names.owner_of(old, lock.data)
+            if owner is None:
+                raise NotFound(f"{old} is not in mlo.lock", hint="mlo data list names what is")
             raise NotFound(
-                f"{old} is no entry of mlo.lock", hint="mlo data status; inside a folder use mv and mlo data add"
+                f"{old} lies in {owner}, and only whole entries of mlo.lock are moved",
+                hint=f"mv it, then mlo data add {shlex.quote(owner)}: what stays the same is not stored twice",
             )
         data = {path: item for path, item in lock.data.items() if path != old}
         rest = msgspec.structs.replace(lock, data=data)
@@ -269,7 +273,7 @@ def refuse_tracked(workspace: Workspace, chosen: Collection[str]) -> None:
         inside = [path for path in tracked if path == name or path.startswith(f"{name}/")]
         count = "1 file" if len(inside) == 1 else f"{len(inside):,} files"
         raise ProjectError(
-            f"git tracks {name} already ({len(tracked)} files, {tracked[0]} first)",
+            f"git tracks {name} already ({count}, {tracked[0]} first)",
             hint=f"take it out of git first, the files stay: git rm -r -q --cached {shlex.quote(name)}",
         )
 

@@ -102,6 +102,14 @@ def remote_and_paths(
     if not asked:
         return None, paths
     named = bool(words) and words[0] in workspace.project.remotes and not os.path.lexists(paths[0])
+    if words and not named:
+        try:
+            names.chosen([names.lock_name(workspace.root, paths[0])], workspace.read_lock())
+        except NotFound as error:
+            known = ", ".join(workspace.project.remotes)
+            raise NotFound(
+                f"{error.message}, and is no remote" + (f"; there is {known}" if known else ""), hint="mlo remote list"
+            ) from None
     return workspace.remote(words[0] if named else None), paths[named:]
 
 
@@ -119,7 +127,10 @@ def data_diff(
         chosen = names.chosen([names.lock_name(workspace.root, path) for path in paths], known)
     except NotFound as error:
         also = "" if after is None else f" and {after}"
-        raise NotFound(f"{error.message}, nor was it at {before}{also}", hint="mlo data list") from None
+        raise NotFound(
+            f"{error.message}, nor was it at {before}{also}; it is no revision either",
+            hint="mlo data list names paths, git log --oneline --all revisions",
+        ) from None
     left = differ.recorded(workspace.store, _only(old.entries, chosen))
     if after is None:
         right = _standing(workspace, {name: known.data[name] for name in chosen})
@@ -146,6 +157,8 @@ def revisions_and_paths(workspace: Workspace, words: Sequence[str], folder: Path
         if found is None and git.is_revision(workspace.root, rest[0]):
             found = [rest[0]]
         is_path = os.path.lexists(folder / rest[0])
+        if not is_path:
+            _refuse_three_dots(workspace.root, rest[0])
         if found and is_path:
             raise UsageError(
                 f"{rest[0]} is a revision and a path",
@@ -185,6 +198,15 @@ def _range(word: str) -> list[str] | None:
         return None
     before, _, after = word.partition("..")
     return [before or "HEAD", after or "HEAD"] if before or after else None
+
+
+def _refuse_three_dots(root: Path, word: str) -> None:
+    before, dots, after = word.partition("...")
+    if dots and all(git.is_revision(root, side) for side in (before, after) if side):
+        raise UsageError(
+            f"{word}: three dots are not understood here",
+            hint=f"say {before}..{after}, or first name where they part: git merge-base {before} {after}",
+        )
 
 
 def _standing(workspace: Workspace, entries: dict[str, Entry]) -> differ.Side:
