@@ -181,6 +181,18 @@ def read_published_of(root: Path) -> clones.Published:
     return next(clones.decode(remote.get(key), key) for key in remote.list("roots/") if "bad" not in key)
 
 
+def test_a_remote_that_lost_what_was_published_is_told_again(folder: str, tmp_path: Path) -> None:
+    root = a_clone(tmp_path, "ours", folder)
+    put(root, "a")
+    workspace = space(root)
+    assert publish_roots(workspace, workspace.remote())
+    assert not publish_roots(workspace, workspace.remote())
+    for key in list(workspace.remote().list("roots/")):
+        workspace.remote().delete(key)
+    assert publish_roots(workspace, workspace.remote())
+    assert list(workspace.remote().list("roots/"))
+
+
 def test_publishing_says_nothing_twice_within_a_day(folder: str, tmp_path: Path) -> None:
     root = a_clone(tmp_path, "ours", folder)
     put(root, "a")

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from mlops_cli.core.project.lock import read_lock
-from mlops_cli.core.workflows.data import add_paths, verify_cache
+from mlops_cli.core.workflows.data import add_paths
 from mlops_cli.core.workflows.data_status import data_status
 from mlops_cli.core.workflows.follow import update_data
+from mlops_cli.core.workflows.fsck import verify_cache
 from mlops_cli.core.workflows.get import get_data
 from mlops_cli.core.workflows.workspace import Workspace
 

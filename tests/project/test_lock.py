@@ -148,3 +148,10 @@ def test_a_source_with_a_digest_that_is_none_is_refused(tmp_path: Path) -> None:
     source = SourceLock("../far", "md5:00", 10)
     with pytest.raises(IntegrityError, match="raw: md5:00 is not a digest"):
         parse_lock(lock_bytes(Lock({"raw": ENTRY}, sources={"raw": source})).decode(), tmp_path / "mlo.lock")
+
+
+@pytest.mark.parametrize("key", ["size", "files"])
+def test_an_entry_of_less_than_nothing_is_refused(tmp_path: Path, key: str) -> None:
+    text = f"version: 1\ndata:\n  raw: {{digest: '{ENTRY.digest}', kind: dir, size: 1, files: 1}}\n"
+    with pytest.raises(IntegrityError, match=r"mlo\.lock: raw: .* cannot be"):
+        parse_lock(text.replace(f"{key}: 1", f"{key}: -1"), tmp_path / "mlo.lock")

@@ -113,6 +113,7 @@ def parse_lock(text: str, path: Path) -> Lock:
         try:
             safe_join(path.parent, name)
             Digest.parse(entry.digest)
+            _refuse_less_than_nothing(entry)
             if name in sources:
                 Digest.parse(sources[name].digest)
         except IntegrityError as error:
@@ -121,6 +122,11 @@ def parse_lock(text: str, path: Path) -> Lock:
         if not _KEY.fullmatch(stage.key):  # it becomes the name of a file
             raise IntegrityError(f"{path.name}: {stage.key!r} is no key of stage {name}", hint=_back(path))
     return lock
+
+
+def _refuse_less_than_nothing(entry: Entry) -> None:
+    if entry.size < 0 or entry.files < 0:
+        raise IntegrityError(f"{entry.files} files of {entry.size} bytes cannot be")
 
 
 def _back(path: Path) -> str:

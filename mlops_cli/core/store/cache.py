@@ -86,13 +86,16 @@ class CacheFolder:
         return self._writers > 0
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep the collector of garbage out until what is put inside has been named by a lock or a record. Nests."""
+    def writing(self, *, wait: bool = True) -> Iterator[None]:
+        """Keep the collector of garbage out until what is put inside has been named by a lock or a record. Nests.
+
+        Raises Locked while one is at work, if not `wait`.
+        """
         lock = None
         if not self._writers:
             self.temporary()
             lock = self.lock(self.command)
-            lock.acquire(shared=True, waiting=self.waiting)
+            lock.acquire(shared=True, wait=wait, waiting=self.waiting)
         self._writers += 1
         try:
             yield

@@ -124,6 +124,22 @@ class Holdings:
                 chosen.append(Held(index, size, own))
         return chosen
 
+    def promised(self, algorithm: str, raws: set[bytes]) -> set[bytes]:
+        """Those that may stand in what is damaged there: all of them if an `.idx` cannot be read, else what a pack
+        that is too short should hold."""
+        if self.damaged:
+            return set(raws)
+        found: set[bytes] = set()
+        for name in self._doubtful:
+            index = self._index(name)
+            if index.algorithm == algorithm:
+                found.update(index.digest_at(row) for row in matches(index, raws))
+        return found
+
+    def faulty_keys(self) -> set[str]:
+        """The keys of what turned out damaged when the remote was listed."""
+        return {f"{PACKS}{name}.idx" for name in self.damaged} | {f"{PACKS}{name}.pack" for name in self._doubtful}
+
     def loose(self, *wanted: Mapping[str, Mapping[bytes, int]] | Mapping[str, set[bytes]]) -> Contents:
         """The loose ones among them, with their sizes as the listing has them."""
         found: Contents = {algorithm: {} for some in wanted for algorithm in some}

@@ -133,10 +133,10 @@ class LocalStore:
                 self._batch = None
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep the collector of garbage out until what is put inside has been named by a lock or a record. Nests."""
+    def writing(self, *, wait: bool = True) -> Iterator[None]:
+        """Keep the collector of garbage out until what is put inside has been named. See CacheFolder.writing."""
         first = not self.folder.is_writing
-        with self.folder.writing():
+        with self.folder.writing(wait=wait):
             if first:
                 # What was there when this store last looked may have been collected since.
                 self.packs.rescan()

@@ -138,9 +138,11 @@ class Pull:
         self._from_loose(wanted)
         self._from_packs(wanted, doubtful=True)
         for algorithm, raws in wanted.items():
-            bad = self._bad.get(algorithm, set())
+            bad = self._bad.get(algorithm, set()) | self._holdings.promised(algorithm, raws)
             for raw in raws:
                 self._failed[f"{algorithm}:{raw.hex()}"] = "corrupt" if raw in bad else "missing"
+        if any(wanted.values()):
+            self._damaged |= self._holdings.faulty_keys()
 
     def _from_ahead(self, wanted: Wanted) -> None:
         """What came along with something else."""

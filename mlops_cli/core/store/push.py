@@ -69,7 +69,7 @@ def plan_push(store: LocalStore, holdings: Holdings, entries: Entries) -> Plan:
     failed = {
         digest: "missing" if isinstance(found.error, NotFound) else "corrupt"
         for digest, found in needs.lost.items()
-        if _is_in(lost_sizes, digest)
+        if _is_in(lost_sizes, digest) or not isinstance(found.error, NotFound)
     }
     plan = Plan(needs, needs.contents, trees, 0, failed)
     plan.present = count - plan.sending

@@ -76,7 +76,7 @@ def add_paths(
         _refuse_ignored(workspace, name, lock)
     refuse_tracked(workspace, chosen)
     # What is kept must be named in mlo.lock before a collection of garbage may look.
-    with workspace.store.writing():
+    with workspace.store.writing(wait=wait):
         # Reading and hashing need no lock: two adds work side by side, and queue for mlo.lock only.
         with workspace.store.batch():
             found = {
