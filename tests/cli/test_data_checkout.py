@@ -116,3 +116,16 @@ def test_modes_of_folders_are_the_users(mlo: Mlo, project: Path) -> None:
     mlo("data", "checkout", "--rev", "v1")
     assert stat.S_IMODE((project / "data/raw/sub").stat().st_mode) == 0o700
     mlo("data", "status", "data/raw/sub", exit_code=0)
+
+
+def test_data_of_another_branch_is_named_because_git_would_take_it_in(mlo: Mlo, project: Path) -> None:
+    git("checkout", "-q", "-b", "other")
+    write(project, {"data/theirs/x": b"x\n"})
+    mlo("data", "add", "data/theirs")
+    commit("theirs")
+    git("checkout", "-q", "-")
+    answer = mlo("data", "checkout")
+    assert "data/theirs: data of another mlo.lock, which git does not ignore here" in answer.stderr
+    assert (project / "data/theirs/x").read_bytes() == b"x\n"
+    git("checkout", "-q", "other")
+    assert "another mlo.lock" not in mlo("data", "checkout").stderr

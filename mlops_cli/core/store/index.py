@@ -170,6 +170,11 @@ class Index:
         key = os.fsdecode(self.key(os.fsencode(path)))
         return self._dirty_held[key] if key in self._dirty_held else self._body.held.get(key)
 
+    def held_names(self) -> list[str]:
+        """What mlo saw or put entries at, relative to the root where it lies below it."""
+        known = {**self._body.held, **self._dirty_held}
+        return sorted(name for name, entry in known.items() if entry is not None)
+
     def hold(self, path: Path, entry: Entry | None) -> None:
         if self.held(path) != entry:
             self._dirty_held[os.fsdecode(self.key(os.fsencode(path)))] = entry

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.data import names
 from mlops_cli.core.data.linking import Linked, Way
+from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store.checkout import Changes, Wanted, restore_all
 from mlops_cli.core.store.local import REFILL
 from mlops_cli.core.workflows.data_links import link_entries
@@ -80,8 +83,26 @@ def checkout_paths(
         )
         workspace.index.save()
         links = link_entries(workspace, lock, chosen, link) if link is not None and not dry else []
+    if revision is None:
+        _name_strays(workspace, lock)
     done = [CheckedOut(name, change) for name, change in zip(chosen, changes, strict=True)]
     return CheckoutResult(done, revision, links, dry)
+
+
+def _name_strays(workspace: Workspace, lock: Lock) -> None:
+    """Say what another mlo.lock brought here: this one's .gitignore does not name it, so git would take it in."""
+    outs = (os.path.normpath(out) for stage in workspace.project.stages.values() for out in stage.written)
+    known = {**lock.entries, **dict.fromkeys(outs)}
+    strays = [
+        name
+        for name in workspace.index.held_names()
+        if names.owner_of(name, known) is None and os.path.lexists(workspace.root / name)
+    ]
+    if strays:
+        workspace.progress.note(
+            f"{name_some(strays)}: data of another mlo.lock, which git does not ignore here; "
+            "move it away, or keep it with mlo data add"
+        )
 
 
 def _below(name: str, path: str) -> str:
