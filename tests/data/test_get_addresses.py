@@ -20,7 +20,7 @@ from mlops_cli.core.store.tree import FILE, TreeEntry, walk
         ("git@host.org:team/flights.git", "git", "git@host.org:team/flights.git", ""),
         ("https://host.org/flights.git", "git", "https://host.org/flights.git", ""),
         ("https://token@host.org/flights.git#sub/a", "git", "https://host.org/flights.git#sub/a", "sub/a"),
-        ("https://ada:secret@host.org/flights", "git", "https://host.org/flights", ""),
+        ("https://ada:secret@host.org/flights", "git", "https://host.org/flights", ""),  # pragma: allowlist secret
         ("ssh://git@host.org/flights.git", "git", "ssh://git@host.org/flights.git", ""),
         ("../flights", "project", "../flights", ""),
         ("../flights#mono/one", "project", "../flights#mono/one", "mono/one"),

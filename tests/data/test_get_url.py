@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,6 +31,13 @@ class Site:
         self.asked: list[str] = []
         self.moved: dict[str, str] = {}
         self.url = ""
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """The files of a folder, with index pages, and nothing on the terminal."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 @pytest.fixture
@@ -264,3 +272,20 @@ def test_keys_that_lead_out_are_refused(mlo: Mlo, project: Path, s3_bucket: S3Bu
 
 def test_a_protocol_that_nobody_speaks_is_said(mlo: Mlo, project: Path) -> None:
     assert "cannot be opened" in mlo("data", "get", "nonsense://x/y", exit_code=5).stderr
+
+
+def test_the_page_that_lists_a_folder_is_no_data(mlo: Mlo, project: Path, tmp_path: Path) -> None:
+    """A server that has a folder under a name answers with a page, after a redirect to the name with a slash."""
+    (tmp_path / "served/folder").mkdir(parents=True)
+    (tmp_path / "served/folder/x.csv").write_text("1\n")
+    handler = functools.partial(QuietFiles, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/folder"
+        assert "index page" in mlo("data", "get", url, exit_code=6).stderr
+        mlo("data", "get", f"{url}/x.csv")
+        server.shutdown()
+        thread.join()
+    assert list(lock_of(project).data) == ["x.csv"]
+    assert_no_temporary_files(project)

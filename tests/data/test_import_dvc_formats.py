@@ -239,7 +239,7 @@ def test_remotes_are_told_in_mlos_words_and_secrets_stay(bare: Path) -> None:
         "['remote \"disk\"']\n    url = ../../store  # the old one\n"
         "['remote \"s3\"']\n    url = s3://bucket/x\n    region = eu\n    profile = work\n    access_key_id = AKIA\n"
         "['remote \"below\"']\n    url = remote://s3/more\n"
-        "['remote \"ssh\"']\n    url = ssh://ada:pw@host:22/data\n    port = 22\n"
+        "['remote \"ssh\"']\n    url = ssh://ada:pw@host:22/data\n    port = 22\n"  # pragma: allowlist secret
         "['remote \"drive\"']\n    url = gdrive://abc\n"
         "['remote \"blob\"']\n    url = azure://box/x\n    version_aware = true\n    account_name = acc\n"
     )

@@ -270,7 +270,8 @@ def _changed(changes: Changes, would_be: str = "") -> str:
 
 def _moved(transfer: Transfer, where: str = "there") -> str:
     if not transfer.objects:
-        return f"nothing new, {plural(transfer.present, 'object')} {where} already"
+        new = "nothing moved" if transfer.missing or transfer.corrupt else "nothing new"
+        return f"{new}, {plural(transfer.present, 'object')} {where} already"
     return f"{plural(transfer.objects, 'object')}, {human_bytes(transfer.bytes)}"
 
 

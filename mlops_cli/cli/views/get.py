@@ -39,11 +39,17 @@ def _said(done: Followed, dry_run: bool) -> str:
         return f"{done.url} does not say whether it changed; an update would fetch it and see"
     if dry_run:
         return f"{done.url} has news" if done.change == "updated" else f"up to date, at a newer state of {done.url}"
-    moved = " -> ".join(dict.fromkeys(_state(state) for state in (done.before, done.after)))
+    states = (done.before, done.after)
+    tell = _commit if all(state.commit for state in states) else _digest
+    moved = " -> ".join(dict.fromkeys(tell(state) for state in states))
     if done.change == "same":
         return f"up to date; {done.url} moved: {moved}"
     return f"updated from {done.url}: {moved}, {human_bytes(done.after.size)}"
 
 
-def _state(source: SourceLock) -> str:
-    return source.commit[:_SHORT] if source.commit else source.digest.partition(":")[2][:_SHORT]
+def _commit(source: SourceLock) -> str:
+    return (source.commit or "")[:_SHORT]
+
+
+def _digest(source: SourceLock) -> str:
+    return source.digest.partition(":")[2][:_SHORT]

@@ -104,6 +104,11 @@ class HttpOrigin:
 
     def _state(self, answer: Any) -> State:
         headers = answer.headers
+        if urlsplit(answer.url).path.endswith("/") and headers.get_content_type() == "text/html":
+            raise NotFound(
+                f"{self._address.recorded} is a folder's index page, not data",
+                hint="name one file; of a folder that mlo pushed, make it a remote: mlo remote add NAME URL",
+            )
         length = headers.get("Content-Length", "")
         encoded = headers.get("Content-Encoding", "identity") != "identity"
         return State(
