@@ -42,7 +42,7 @@ def test_a_project_is_a_folder_or_what_git_reads(
         ("https://host.org/a%20b.csv?x=1#top", "http", "https://host.org/a%20b.csv?x=1", "a b.csv"),
         ("https://host.org/a.csv?X-Amz-Signature=1&v=2", "http", "https://host.org/a.csv?v=2", "a.csv"),
         ("s3://bucket/raw/2013/", "bucket", "s3://bucket/raw/2013/", "2013"),
-        ("sftp://ada:secret@host.org/data", "bucket", "sftp://ada@host.org/data", "data"),
+        ("sftp://ada:secret@host.org/data", "bucket", "sftp://ada@host.org/data", "data"),  # pragma: allowlist secret
         ("../far.csv", "place", "../far.csv", "far.csv"),
     ],
 )
