@@ -1,6 +1,7 @@
 """The command line as a whole: its table, its help, its exit codes, what it costs to start."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,11 @@ def loaded_after(*arguments: str, cwd: Path | None = None) -> set[str]:
         f"main({list(arguments)!r})\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
+    # Coverage would bring modules of its own.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True, env=environ
+    )
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
