@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+_WRITE = 2  # linux/fs.h: SYNC_FILE_RANGE_WRITE
 FEW = 32  # up to here one fsync a file is faster than flushing the whole file system
 
 
@@ -74,6 +75,30 @@ def _sync_filesystem(folder: Path) -> bool:
         return syncfs(handle) == 0
     finally:
         os.close(handle)
+
+
+def begin_flush(handle: int, start: int, length: int) -> None:
+    """Have the kernel begin to write a piece of a file to the disk, so that an fsync at the end waits for little.
+
+    Linux's sync_file_range(2). It promises nothing, and where there is none nothing is lost but time.
+    """
+    begin = _sync_file_range()
+    if begin is not None:
+        begin(handle, start, length, _WRITE)
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "sync_file_range"):
+        return None
+    function = library.sync_file_range
+    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return function
 
 
 @functools.cache

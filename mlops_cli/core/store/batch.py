@@ -44,13 +44,8 @@ class Batch:
         self._landed = False
         self._pool: ThreadPoolExecutor | None = None
 
-    def put(self, digest: str, data: bytes) -> None:
-        """A small object that `holds` denied."""
-        algorithm, _, hexadecimal = digest.partition(":")
-        self.put_raw(algorithm, bytes.fromhex(hexadecimal), data)
-
     def put_raw(self, algorithm: str, raw: bytes, data: bytes) -> None:
-        """As put, for loops over many."""
+        """A small object that `packs` denied."""
         writer = self._writers.get(algorithm)
         if writer is None:
             writer = self._writers[algorithm] = PackWriter(self._temporary(), algorithm)
@@ -67,6 +62,13 @@ class Batch:
 
     def holds(self, digest: str) -> bool:
         return digest in self._files or self._writer_of(digest) is not None
+
+    def packs(self, algorithm: str, raw: bytes) -> bool:
+        """Whether an object is in a pack of this batch."""
+        writer = self._writers.get(algorithm)
+        if writer is not None and raw in writer.rows:
+            return True
+        return any(raw in sealed.writer.rows for sealed in self._sealed)
 
     def path(self, digest: str) -> str | None:
         """The temp file of an object that was put as one."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 from mlops_cli.core.base.digest import Digest
@@ -15,6 +17,7 @@ from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.tree import DIR, EXEC, LINK, TreeEntry
 
 Outcome = Literal["added", "missing", "corrupt"]
+_BATCH_FILES, _BATCH_BYTES, _BATCHES = 512, 1 << 22, 4
 _ALIVE = 4096  # files after which a folder that takes hours says that it is still being built
 
 
@@ -66,33 +69,80 @@ def _in_the_way(path: bytes) -> FileExistsError:
 def _fill(
     store: LocalStore, home: bytes, target: bytes, items: Sequence[tuple[bytes, TreeEntry]], link: Sequence[str]
 ) -> Iterator[tuple[bytes, Outcome]]:
-    for number, (path, item) in enumerate(items, 1):
-        place = home + b"/" + path
-        if number % _ALIVE == 0:
-            os.utime(home)
-        try:
-            if item.mode == DIR:
-                os.mkdir(place)
-            elif item.mode == LINK:
-                os.symlink(store.read(Digest.parse(item.digest)), place)
-            elif store.packs.find(item.digest) is not None:
-                _write(place, store.read(Digest.parse(item.digest)), 0o777 if item.mode == EXEC else 0o666)
+    with _Writers() as writers:
+        for number, (path, item) in enumerate(items, 1):
+            place = home + b"/" + path
+            if number % _ALIVE == 0:
+                os.utime(home)
+            try:
+                if item.mode == DIR:
+                    os.mkdir(place)
+                elif item.mode == LINK:
+                    os.symlink(store.read(Digest.parse(item.digest)), place)
+                elif store.packs.find(item.digest) is not None:
+                    mode = 0o777 if item.mode == EXEC else 0o666
+                    writers.add(place, store.read(Digest.parse(item.digest)), mode)
+                else:
+                    store.place(item.digest, place, link=link, executable=item.mode == EXEC, new=True)
+            except FileExistsError as error:
+                there = os.fsencode(error.filename) if error.filename else place
+                raise _in_the_way(target + there.removeprefix(home)) from None
+            except ObjectMissing:
+                yield path, "missing"
+            except ObjectCorrupt:
+                yield path, "corrupt"
             else:
-                store.place(item.digest, place, link=link, executable=item.mode == EXEC, new=True)
-        except FileExistsError:
-            raise _in_the_way(target + b"/" + path) from None
-        except ObjectMissing:
-            yield path, "missing"
-        except ObjectCorrupt:
-            yield path, "corrupt"
-        else:
-            yield path, "added"
+                yield path, "added"
+        try:
+            writers.finish()
+        except FileExistsError as error:
+            raise _in_the_way(target + os.fsencode(error.filename).removeprefix(home)) from None
 
 
-def _write(place: bytes, data: bytes, mode: int) -> None:
-    """A new file; less the user's umask."""
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        write_all(handle, data)
-    finally:
-        os.close(handle)
+class _Writers:
+    """Writes small files on two threads, a folder or so at a time: most of what it takes is done by the kernel.
+
+    An error of a write is raised by a later call. Leave it to stop the threads.
+    """
+
+    def __init__(self) -> None:
+        self._batch: list[tuple[bytes, bytes, int]] = []
+        self._bytes = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, place: bytes, data: bytes, mode: int) -> None:
+        """A new file; less the user's umask."""
+        self._batch.append((place, data, mode))
+        self._bytes += len(data)
+        if len(self._batch) < _BATCH_FILES and self._bytes < _BATCH_BYTES:
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(2)
+        while len(self._waiting) >= _BATCHES:
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(_write_all, self._batch))
+        self._batch, self._bytes = [], 0
+
+    def finish(self) -> None:
+        """Until everything is written."""
+        _write_all(self._batch)
+        self._batch = []
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+def _write_all(files: list[tuple[bytes, bytes, int]]) -> None:
+    for place, data, mode in files:
+        handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            write_all(handle, data)
+        finally:
+            os.close(handle)

@@ -37,6 +37,7 @@ class LocalStore:
         self.algorithm = algorithm
         self.refill = refill
         self.folder = CacheFolder(cache)
+        self.temporary = self.folder.temporary
         self.packs = Packs(os.path.join(cache, "packs"))
         self.loose = Loose(os.path.join(cache, "objects"))
         self._hex = hex_function(algorithm)
@@ -143,10 +144,6 @@ class LocalStore:
                 self.packs.forget_freshened()
                 self.loose.forget_listings()
             yield
-
-    def temporary(self) -> str:
-        """The path of a new file on the objects' file system. Not created."""
-        return self.folder.temporary()
 
     @property
     def device(self) -> int:
@@ -307,12 +304,8 @@ class LocalStore:
 
     def _holds(self, digest: str, data: bytes) -> bool:
         """Whether the object is there and good. It is compared, not trusted: a put mends a damaged object."""
-        if self._batch is not None:
-            if self._batch.holds(digest):
-                return True
-            algorithm, _, hexadecimal = digest.partition(":")
-            if bytes.fromhex(hexadecimal) not in self.packs.table(algorithm) and not self.loose.may_hold(digest):
-                return False
+        if self._batch is not None and self._batch.holds(digest):
+            return True
         with machine_errors(f"cannot read the cache {self.cache}"):
             for place in self.packs.places(digest) if self.packs.find(digest) is not None else ():
                 with contextlib.suppress(FileNotFoundError):
@@ -336,19 +329,25 @@ class LocalStore:
         return True
 
     def _put(self, digest: str, data: bytes) -> None:
-        if self._holds(digest, data):
-            return
         if self._batch is not None and len(data) <= SMALL_BYTES:
-            try:
-                self._batch.put(digest, data)
-            except OSError:
-                with machine_errors(f"cannot write to the cache {self.cache}"):
-                    raise
+            self._put_small(self._batch, digest, data)
+        elif not self._holds(digest, data):
+            with machine_errors(f"cannot write to the cache {self.cache}"):
+                path = self.temporary()
+                write_new(path, data)
+                self._land(path, digest, len(data))
+
+    def _put_small(self, batch: Batch, digest: str, data: bytes) -> None:
+        algorithm, _, hexadecimal = digest.partition(":")
+        raw = bytes.fromhex(hexadecimal)
+        may_be_here = raw in self.packs.table(algorithm) or self.loose.may_hold(digest)
+        if batch.packs(algorithm, raw) or (may_be_here and self._holds(digest, data)):
             return
-        with machine_errors(f"cannot write to the cache {self.cache}"):
-            path = self.temporary()
-            write_new(path, data)
-            self._land(path, digest, len(data))
+        try:
+            batch.put_raw(algorithm, raw, data)
+        except OSError:
+            with machine_errors(f"cannot write to the cache {self.cache}"):
+                raise
 
     def _ingest_large(self, path: bytes, seen: Callable[[int], None] | None) -> tuple[str, os.stat_result]:
         copies: list[str] = []

@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, hasher
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.store.placing import write_all
@@ -155,6 +156,7 @@ class PackWriter:
         # A disk that was full may have taken a part of it: what is tried again goes to the same place.
         os.lseek(self._handle, self._written, os.SEEK_SET)
         write_all(self._handle, self._buffer)
+        durable.begin_flush(self._handle, self._written, len(self._buffer))
         self._written += len(self._buffer)
         self._buffer.clear()
         return self._handle

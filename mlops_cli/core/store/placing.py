@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import BLOCK_BYTES, Digest, hasher
 from mlops_cli.core.store.links import NOT_LINKABLE, reflink
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
@@ -17,6 +18,7 @@ from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 # A temp file beside its target, needed where cache and work tree are different file systems. Nothing records such
 # names as data, so one that a killed mlo left behind is never in the way; checkout sweeps them.
 BESIDE = b".mlo-tmp-"
+_FLUSH_BYTES = 1 << 25
 
 
 def beside(target: bytes) -> bytes:
@@ -161,12 +163,17 @@ def copy_in(source: int, size: int, path: str, algorithm: str, seen: Callable[[i
     try:
         state = hasher(algorithm)
         cloned = reflink(source, handle)
+        written = begun = 0
         # One byte past the end tells a file that grows, and one that grows for ever must not keep us.
         while size >= 0 and (block := os.read(handle if cloned else source, BLOCK_BYTES)):
             size -= len(block)
             state.update(block)
             if not cloned:
                 write_all(handle, block)
+                written += len(block)
+                if written - begun >= _FLUSH_BYTES:
+                    durable.begin_flush(handle, begun, written - begun)
+                    begun = written
             if seen is not None:
                 seen(len(block))
     finally:
