@@ -65,10 +65,7 @@ class Batch:
 
     def packs(self, algorithm: str, raw: bytes) -> bool:
         """Whether an object is in a pack of this batch."""
-        writer = self._writers.get(algorithm)
-        if writer is not None and raw in writer.rows:
-            return True
-        return any(raw in sealed.writer.rows for sealed in self._sealed)
+        return self._writer_with(algorithm, raw) is not None
 
     def path(self, digest: str) -> str | None:
         """The temp file of an object that was put as one."""
@@ -108,7 +105,9 @@ class Batch:
 
     def _writer_of(self, digest: str) -> PackWriter | None:
         algorithm, _, hexadecimal = digest.partition(":")
-        raw = bytes.fromhex(hexadecimal)
+        return self._writer_with(algorithm, bytes.fromhex(hexadecimal))
+
+    def _writer_with(self, algorithm: str, raw: bytes) -> PackWriter | None:
         writer = self._writers.get(algorithm)
         if writer is not None and raw in writer.rows:
             return writer

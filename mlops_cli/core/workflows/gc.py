@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -171,11 +170,16 @@ def groups_of(plan: Plan, marks: Marks) -> tuple[list[Group], list[Group]]:
     return [group for group in (loose, packed) if group.objects], kept
 
 
+def unknown_of(marks: Marks) -> list[Unknown]:
+    """The folders that could not be read, each with the roots that need it."""
+    roots: dict[str, dict[str, None]] = {}
+    for item in marks.unread:
+        roots.setdefault(item.digest, {})[item.root] = None
+    return [Unknown(digest, list(names)) for digest, names in roots.items()]
+
+
 def _report(plan: Plan, marks: Marks, needs: Needed, results: int) -> Garbage:
     garbage, kept = groups_of(plan, marks)
-    unknown: dict[str, Counter[str]] = {}
-    for item in marks.unread:
-        unknown.setdefault(item.digest, Counter())[item.root] += 1
     return Garbage(
         deleted=False,
         freed=plan.freed,
@@ -185,7 +189,7 @@ def _report(plan: Plan, marks: Marks, needs: Needed, results: int) -> Garbage:
         repacked=len(plan.old_packs),
         results=results,
         runs_let_go=needs.runs_let_go,
-        unknown=[Unknown(digest, list(roots)) for digest, roots in unknown.items()],
+        unknown=unknown_of(marks),
         projects=needs.others,
         damaged_packs=plan.damaged_packs,
     )

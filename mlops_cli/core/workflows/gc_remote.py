@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -28,7 +27,7 @@ from mlops_cli.core.store.remote_sweep import (
 )
 from mlops_cli.core.store.transfer import pull_digests
 from mlops_cli.core.tracking import manifest
-from mlops_cli.core.workflows.gc import Garbage, StoreSource, Unknown, groups_of
+from mlops_cli.core.workflows.gc import Garbage, StoreSource, groups_of, unknown_of
 from mlops_cli.core.workflows.publish import is_expired
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.roots import own_roots, registry_roots, run_root
@@ -197,9 +196,6 @@ class _Cleaner:
     def _report(self, marks: Marks, planned: RemotePlan, listing: Listing, repacked: Repacked | None = None) -> Garbage:
         plan = planned.plan
         garbage, kept = groups_of(plan, marks)
-        unknown: dict[str, Counter[str]] = {}
-        for item in marks.unread:
-            unknown.setdefault(item.digest, Counter())[item.root] += 1
         return Garbage(
             deleted=False,
             freed=plan.freed,
@@ -207,7 +203,7 @@ class _Cleaner:
             kept=kept,
             packs=len(plan.garbage_packs),
             repacked=len(plan.old_packs),
-            unknown=[Unknown(digest, list(roots)) for digest, roots in unknown.items()],
+            unknown=unknown_of(marks),
             damaged_packs=sorted([*plan.damaged_packs, *(repacked.spoiled if repacked is not None else ())]),
             remote=self._remote.name,
             clones=[item.title for item in self._published if item.clone not in self._expired],
