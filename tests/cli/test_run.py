@@ -165,7 +165,7 @@ def test_a_second_run_is_refused_or_waits(project: Path, mlo: Mlo) -> None:
     assert f"mlo run` (process {first.pid}" in refused.stderr
     second = subprocess.Popen([sys.executable, "-m", "mlops_cli", "run"], stderr=subprocess.PIPE, text=True)
     assert second.stderr is not None
-    assert second.stderr.readline().startswith(f"waiting for `mlo run` (process {first.pid}")
+    assert second.stderr.readline().startswith(f"waiting for one.txt, held by `mlo run` (process {first.pid}")
     (project / "go").write_text("now\n")
     assert first.wait() == 0
     assert second.wait() == 0

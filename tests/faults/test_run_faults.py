@@ -16,6 +16,7 @@ from mlops_cli.core.errors import MachineError, StageFailed
 from mlops_cli.core.pipeline.process import marked
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.store.batch import Batch
+from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import RunResult, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -31,7 +32,7 @@ def open_workspace(folder: Path) -> Workspace:
 
 
 def run(folder: Path, **options: Any) -> RunResult:
-    return run_pipeline(open_workspace(folder), **options)
+    return run_pipeline(open_workspace(folder), RunRequest(**options))
 
 
 def statuses(result: RunResult) -> list[str]:

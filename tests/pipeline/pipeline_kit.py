@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.core.project import yaml12
-from mlops_cli.core.workflows.run import RunResult, run_pipeline
+from mlops_cli.core.workflows.plan import RunRequest
+from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -35,7 +36,9 @@ def workspace(folder: Path, **environ: str) -> Workspace:
 
 
 def run(folder: Path, *stages: str, **options: Any) -> RunResult:
-    return run_pipeline(workspace(folder), stages, **options)
+    """`options` are RunRequest's; with `dry` only the plan."""
+    act = plan_run if options.pop("dry", False) else run_pipeline
+    return act(workspace(folder), RunRequest(stages=stages, **options))
 
 
 def statuses(result: RunResult) -> dict[str, str]:

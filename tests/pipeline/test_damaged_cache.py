@@ -94,16 +94,16 @@ def test_a_plan_needs_no_cache_where_the_work_tree_stands(here: Path) -> None:
 
 
 def test_one_output_lost_with_the_cache_does_not_put_the_others_out_of_reach(here: Path) -> None:
-    lay_out(here, {"one": {"cmd": "cp in left; cp in right", "deps": ["in"], "outs": ["left", "right"]}})
+    lay_out(here, {"one": {"cmd": "sed s/^/x/ in > left; cp left right", "deps": ["in"], "outs": ["left", "right"]}})
     shutil.rmtree(here / ".mlo")
     (here / "left").unlink()
     assert run(here, dry=True).plan[0].would_overwrite == ()
     assert statuses(run(here)) == {"one": "ran"}
-    assert (here / "left").read_text() == (here / "right").read_text() == "first\n"
+    assert (here / "left").read_text() == (here / "right").read_text() == "xfirst\n"
 
 
 def test_a_changed_output_still_is_the_users_own_when_the_cache_is_lost(here: Path) -> None:
-    lay_out(here, {"one": {"cmd": "cp in left; cp in right", "deps": ["in"], "outs": ["left", "right"]}})
+    lay_out(here, {"one": {"cmd": "sed s/^/x/ in > left; cp left right", "deps": ["in"], "outs": ["left", "right"]}})
     shutil.rmtree(here / ".mlo")
     (here / "left").unlink()
     (here / "right").write_text("edited\n")

@@ -438,7 +438,13 @@ def test_no_stages_and_an_unknown_parameter_are_errors_of_the_project(here: Path
 
 def test_a_second_run_waits_or_is_refused_with_the_holders_name(here: Path) -> None:
     chain(here)
-    with workspace(here).exclusive(), pytest.raises(Locked, match=f"mlo run` .process {os.getpid()}"):
+    holder = workspace(here)
+    with (
+        holder.holding_for_stage(["a.txt"], [], wait=True, given_up=lambda: False),
+        pytest.raises(Locked, match=f"a.txt is held by `mlo run` .process {os.getpid()}"),
+    ):
+        run(here, wait=False)
+    with holder.exclusive(), pytest.raises(Locked, match=f"project is held by `mlo run` .process {os.getpid()}"):
         run(here, wait=False)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlops_cli.core.errors import ProjectError, UsageError
+from mlops_cli.core.pipeline.param_files import ParamFiles
 from mlops_cli.core.pipeline.params import assignments, declared, flat, lay_over, nested
 
+FILES = ParamFiles(Path("nowhere"))
 PARAMS = {
     "seed": 7,
     "rate": 0.1,
@@ -44,7 +47,7 @@ def test_an_override_takes_the_type_of_its_default(name: str, text: str, value: 
     params, typed = lay_over(PARAMS, {name: text})
     assert typed == {name: value}
     assert type(typed[name]) is type(value)
-    assert declared(params, [name], "s") == {name: value}
+    assert declared(params, [name], "s", FILES) == {name: value}
 
 
 def test_laying_over_leaves_the_defaults_alone() -> None:
@@ -97,24 +100,24 @@ def test_an_assignment_is_one_name_and_one_value(texts: list[str]) -> None:
 
 
 def test_a_stage_is_given_what_it_declares_and_nothing_else() -> None:
-    values = declared(PARAMS, ["seed", "model.leaf", "dotted.name"], "train")
+    values = declared(PARAMS, ["seed", "model.leaf", "dotted.name"], "train", FILES)
     assert nested(values, PARAMS) == {"seed": 7, "model": {"leaf": {"min": 20}}, "dotted.name": 1}
 
 
 def test_a_whole_mapping_and_a_part_of_it_go_together() -> None:
-    values = declared(PARAMS, ["model.depth", "model"], "train")
+    values = declared(PARAMS, ["model.depth", "model"], "train", FILES)
     assert nested(values, PARAMS) == {"model": PARAMS["model"]}
 
 
 def test_a_declared_name_that_is_not_there_is_an_error_of_the_project() -> None:
     with pytest.raises(ProjectError, match="stage train reads the parameter sed") as caught:
-        declared(PARAMS, ["sed"], "train")
+        declared(PARAMS, ["sed"], "train", FILES)
     assert caught.value.hint == "did you mean seed?"
 
 
 def test_a_declared_value_must_be_finite() -> None:
     with pytest.raises(ProjectError, match="NaN"):
-        declared({"a": {"b": [float("nan")]}}, ["a"], "train")
+        declared({"a": {"b": [float("nan")]}}, ["a"], "train", FILES)
 
 
 def test_leaves_have_dotted_names() -> None:

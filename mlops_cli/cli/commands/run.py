@@ -18,6 +18,7 @@ def run(
         list[str] | None,
         typer.Argument(autocompletion=complete.stages, metavar="STAGE", help="Only these, and what they depend on."),
     ] = None,
+    *,
     params: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,11 +29,34 @@ def run(
             help="Another value for a parameter; mlo.lock stays as it is.",
         ),
     ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many stages may run at once.")] = 1,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", "-k", help="After a failure go on with what does not depend on it.")
+    ] = False,
+    dry: Annotated[bool, typer.Option("--dry", "-n", help="Say what would run and why; change nothing.")] = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Run the named stages (or all) anyway, overwriting uncached outputs.")
     ] = False,
-    dry: Annotated[bool, typer.Option("--dry", "-n", help="Say what would run and why; change nothing.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="If another mlo holds the project, exit 10.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=complete.stages, metavar="STAGE", help="Take its present outputs as its result."),
+    ] = None,
+    since: Annotated[
+        list[str] | None,
+        typer.Option("--from", autocompletion=complete.stages, metavar="STAGE", help="Only it and what stands below."),
+    ] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=complete.stages, metavar="STAGE", help="Only it and what it depends on."),
+    ] = None,
+    single: Annotated[bool, typer.Option("--single", "-s", help="Only the named stages themselves.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Restore nothing from the run cache; run instead.")
+    ] = False,
+    pull: Annotated[bool, typer.Option("--pull", help="Fetch missing inputs and results from the remote.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="If another mlo holds what a stage needs, exit 10.")
+    ] = False,
 ) -> None:
     """Run the pipeline; stages that are up to date are restored, not run.
 
@@ -45,21 +69,20 @@ def run(
     Examples:
       mlo run                      everything that is not up to date
       mlo run --dry                what would run, and why
+      mlo run -j 4                 four stages at once
       mlo run train                train, and what it depends on
+      mlo run --from train         train, and everything that depends on it
+      mlo run --accept prepare     prepare.py changed, but not what it does
       mlo run -P learning_rate=0.1 -P model.depth=4
     """
     from mlops_cli.cli.views.pipeline import show_run
-    from mlops_cli.core.pipeline.params import assignments
-    from mlops_cli.core.workflows.run import run_pipeline
+    from mlops_cli.cli.watch import Lines
+    from mlops_cli.core.workflows.asking import request_from
+    from mlops_cli.core.workflows.run import plan_run, run_pipeline
 
     here = open_context(ctx)
-    result = run_pipeline(
-        here.workspace,
-        stages or (),
-        overrides=assignments(params or ()),
-        force=force,
-        dry=dry,
-        wait=not no_wait,
-        echo=here.output.echo if here.output.is_heard else None,
-    )
-    here.output.show(result, show_run)
+    request = request_from(ctx.params)
+    if dry:
+        here.output.show(plan_run(here.workspace, request), show_run)
+        return
+    here.output.show(run_pipeline(here.workspace, request, watcher=Lines(here.output)), show_run)

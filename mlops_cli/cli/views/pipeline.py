@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlops_cli.cli.output import Output, plural
-from mlops_cli.core.pipeline.plan import Decision
+from mlops_cli.core.pipeline.reasons import Decision
 from mlops_cli.core.workflows.plan import Dag, StageReasons
 from mlops_cli.core.workflows.run import RunResult
 
-_WORDS = {"cached": "up to date", "restored": "restore", "run": "run"}
+_WORDS = {"cached": "up to date", "restored": "restore", "run": "run", "skipped": "skip"}
 
 
 def show_run(result: RunResult, output: Output) -> None:
@@ -55,7 +55,12 @@ def show_plan(plan: Sequence[Decision], output: Output) -> None:
 
 def show_stage_reasons(reasons: StageReasons, output: Output) -> None:
     """Why one stage would run, or not."""
-    head = {"cached": "is up to date", "restored": "would be restored from the run cache", "run": "would run"}
+    head = {
+        "cached": "is up to date",
+        "restored": "would be restored from the run cache",
+        "run": "would run",
+        "skipped": "is skipped",
+    }
     output.line(f"{reasons.stage} {head[reasons.action]}: {reasons.command}", style="bold")
     for reason in reasons.reasons:
         output.line(f"  {reason.text}")

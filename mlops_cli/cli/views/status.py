@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mlops_cli.cli.output import Output, human_bytes, plural
-from mlops_cli.core.pipeline.plan import Decision
+from mlops_cli.core.pipeline.reasons import Decision
 from mlops_cli.core.workflows.status import Status
 
 SHOWN_CHANGES = 10

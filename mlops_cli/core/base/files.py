@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from mlops_cli.core.base.durable import fsync_folder
 from mlops_cli.core.errors import IntegrityError, Locked, MachineError, ProjectError
 
+_POLL_S = 0.05
 _COMMAND_CHARACTERS, _NOTE_BYTES = 120, 2048  # escaped, a character takes up to twelve bytes
 _HINTS = {
     errno.ENOSPC: "free some space and run the same command again; nothing was changed",
@@ -105,6 +106,20 @@ def _share(handle: int, folder: Path) -> None:
             os.fchmod(handle, stat.S_IMODE(status.st_mode) | stat.S_IRGRP | stat.S_IWGRP)
 
 
+def _wait_for(handle: int, how: int, given_up: Callable[[], bool] | None) -> None:
+    if given_up is None:
+        fcntl.flock(handle, how)
+        return
+    while not given_up():
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        else:
+            return
+    raise KeyboardInterrupt
+
+
 class FileLock:
     """An advisory lock (`flock`) that says who holds it. The kernel frees it when its holder dies.
 
@@ -116,11 +131,20 @@ class FileLock:
         self._command = command
         self._handle: int | None = None
 
-    def acquire(self, *, wait: bool = True, waiting: Callable[[str], None] | None = None, shared: bool = False) -> None:
+    def acquire(
+        self,
+        *,
+        wait: bool = True,
+        waiting: Callable[[str], None] | None = None,
+        shared: bool = False,
+        given_up: Callable[[], bool] | None = None,
+    ) -> bool:
         """Take the lock. If it is held: wait, after calling `waiting` once with the holder; or raise Locked.
 
-        `shared` keeps out only those who want it alone.
+        `shared` keeps out only those who want it alone. `given_up`, asked again and again while it waits, ends the
+        wait with a KeyboardInterrupt: no signal does that in a thread. Returns whether it had to wait.
         """
+        waited = False
         how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         with machine_errors(f"cannot lock {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +162,8 @@ class FileLock:
                     ) from None
                 if waiting is not None:
                     waiting(holder)
-                fcntl.flock(handle, how)
+                waited = True
+                _wait_for(handle, how, given_up)
             command = self._command[:_COMMAND_CHARACTERS]
             note = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since_s": time.time()}
             # One write of one length: of several who share the lock, the last is named.
@@ -148,6 +173,7 @@ class FileLock:
             os.close(handle)
             raise
         self._handle = handle
+        return waited
 
     def release(self) -> None:
         if self._handle is not None:

@@ -142,12 +142,21 @@ def first_mention(root: Path, path: str, text: str) -> Mention | None:
 
 def tracked(root: Path, paths: Collection[str]) -> list[str]:
     """The files at or below any of `root/paths` that git tracks, relative to the root; none outside git."""
+    return begin_tracked(root, paths)()
+
+
+def begin_tracked(root: Path, paths: Collection[str]) -> Callable[[], list[str]]:
+    """Ask git for `tracked` and return at once; the answer is for who calls what is returned."""
     # Of many paths git takes longer to answer than to name all its files.
     asked = [f":(literal){path}" for path in paths] if len(paths) <= _FEW else ["."]
-    said = _ask(root, "ls-files", "-z", "--", *asked)() or b""
+    said = _ask(root, "ls-files", "-z", "--", *asked)
     wanted = frozenset(paths)
-    found = (name.decode("utf-8", "replace") for name in said.split(b"\0") if name)
-    return [name for name in found if any(str(at) in wanted for at in (name, *PurePosixPath(name).parents))]
+
+    def answer() -> list[str]:
+        found = (name.decode("utf-8", "replace") for name in (said() or b"").split(b"\0") if name)
+        return [name for name in found if any(str(at) in wanted for at in (name, *PurePosixPath(name).parents))]
+
+    return answer
 
 
 def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:

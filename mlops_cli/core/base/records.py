@@ -113,14 +113,15 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class StageRecord(msgspec.Struct, frozen=True):
-    """What one run did with one stage. `run` made the outputs: this run, or the one whose result was restored.
+    """What one run did with one stage. `run` made the outputs: this run, or the one whose result was restored; empty
+    where nobody knows, and where the stage was skipped.
 
     `deps` maps each path read to the digest it had; `params` the parameters the stage declares.
     """
 
     name: str
     key: str
-    status: Literal["ran", "restored", "cached", "failed"]
+    status: Literal["ran", "restored", "cached", "failed", "skipped"]
     run: str
     deps: dict[str, str] = {}
     params: dict[str, Any] = {}

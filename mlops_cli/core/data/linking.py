@@ -1,4 +1,4 @@
-"""Files of the work tree as links to the cache, and as files of their own again; one at a time, each in one step.
+"""Files of the work tree as links to the cache; one at a time, each in one step.
 
 A file is replaced only by the same bytes, and only while nobody changes it: killed at any point, every path holds
 what it held. See "Checkout" in store/FORMAT.md for what may be a link.
@@ -7,26 +7,23 @@ what it held. See "Checkout" in store/FORMAT.md for what may be a link.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
-from mlops_cli.core.base.digest import BLOCK_BYTES, Digest
+from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.data.compare import Items
-from mlops_cli.core.errors import NotFound, UsageError
+from mlops_cli.core.errors import UsageError
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.links import reflink
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.placing import BESIDE, beside, homes, rename, write_all
-from mlops_cli.core.store.protocol import ChangedWhileRead
-from mlops_cli.core.store.snapshot import links_to_object
-from mlops_cli.core.store.stable import hash_stable, open_regular, signature
+from mlops_cli.core.store.owning import make_own
+from mlops_cli.core.store.placing import beside
+from mlops_cli.core.store.stable import hash_stable
 from mlops_cli.core.store.tree import EXEC, FILE
 
 Way = Literal["reflink", "hardlink", "symlink", "copy"]
@@ -72,7 +69,7 @@ def link_files(
         place = base + b"/" + path if path else base
         with machine_errors(f"cannot link {os.fsdecode(place)}"):
             if way == "copy":
-                done.linked += _own(store, place)
+                done.linked += make_own(store, place)
             elif item.mode == EXEC or not os.path.exists(store.loose.path(item.digest)):
                 done.small += 1
             elif not possible:
@@ -100,92 +97,7 @@ def is_link(store: LocalStore, place: bytes, digest: str, way: Way) -> bool:
     return False
 
 
-def unprotect(store: LocalStore, target: Path) -> int:
-    """Give every file at and below `target` bytes of its own, that its owner may write; how many were changed.
-
-    Links of the user's, and what is a writable file of its own already, are left alone. Raises NotFound where a link
-    into the cache leads nowhere, ChangedWhileRead, MachineError.
-    """
-    with machine_errors(f"cannot unprotect {target}"):
-        return sum(_own(store, place) for place in list(_files(os.fsencode(target))))
-
-
 # -- inside ------------------------------------------------------------------------------------------------------
-
-
-def _files(path: bytes) -> Iterator[bytes]:
-    if not stat.S_ISDIR(os.lstat(path).st_mode):
-        yield path
-        return
-    with os.scandir(path) as found:
-        for item in sorted(found, key=lambda item: item.name):
-            if not item.name.startswith(BESIDE):
-                yield from _files(item.path)
-
-
-def _own(store: LocalStore, place: bytes) -> bool:
-    """Make one file a writable one with no other name; whether that changed anything."""
-    status = os.lstat(place)
-    if stat.S_ISLNK(status.st_mode):
-        if not links_to_object(place):
-            return False
-        _copy(store, place)
-    elif not stat.S_ISREG(status.st_mode):
-        return False
-    elif status.st_nlink > 1:  # the other name is an object's, and writing here would harm it
-        _copy(store, place)
-    elif not status.st_mode & stat.S_IWUSR:
-        os.chmod(place, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
-    else:
-        return False
-    return True
-
-
-def _copy(store: LocalStore, place: bytes) -> None:
-    """Replace a link by a copy of what it shows, in one step; with its times, and writable."""
-    try:
-        source, before = open_regular(place)
-    except FileNotFoundError:
-        raise NotFound(
-            f"{os.fsdecode(place)} leads to an object that is not in the cache any more", hint=store.refill
-        ) from None
-    named = os.lstat(place)
-    try:
-        for temporary in homes(store, place):
-            # 0666 less the user's umask, as for any new file.
-            mode = 0o777 if before.st_mode & stat.S_IXUSR else 0o666
-            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            try:
-                try:
-                    _fill(handle, source)
-                    os.utime(handle, ns=(before.st_atime_ns, before.st_mtime_ns))
-                finally:
-                    os.close(handle)
-                now = os.lstat(place)
-                if signature(os.fstat(source)) != signature(before) or signature(now) != signature(named):
-                    raise ChangedWhileRead(
-                        f"{os.fsdecode(place)} changed while it was copied", hint="run the same command again"
-                    )
-                rename(temporary, place)
-                return
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-    finally:
-        os.close(source)
-
-
-def _fill(handle: int, source: int) -> None:
-    if reflink(source, handle):
-        return
-    os.lseek(source, 0, os.SEEK_SET)
-    while block := os.read(source, BLOCK_BYTES):
-        write_all(handle, block)
-    # The other name may be no object's, and then these are the only bytes.
-    os.fdatasync(handle)
 
 
 def _holds(place: bytes, digest: str) -> bool:

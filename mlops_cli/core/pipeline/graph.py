@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlops_cli.core.base.expression import ExpressionError, parse
 from mlops_cli.core.base.files import safe_join
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
+from mlops_cli.core.project.expand import group_of
 from mlops_cli.core.project.paths import is_reserved
-from mlops_cli.core.project.schema import Stage
+from mlops_cli.core.project.stages import Stage
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")  # it becomes the name of a file
 
@@ -32,13 +34,26 @@ class Node:
     stage: Stage
     deps: tuple[str, ...]
     outs: tuple[str, ...]
+    persist: tuple[str, ...]
     metrics: tuple[str, ...]
     feeds: Mapping[str, tuple[str, ...]]
 
     @property
+    def command(self) -> str | list[str]:
+        """What is run. A notebook stands for itself; the pipeline knows how to run one."""
+        return self.stage.cmd or ["notebook", self.stage.notebook or ""]
+
+    @property
     def command_text(self) -> str:
         """The command as one would type it."""
-        return self.stage.cmd if isinstance(self.stage.cmd, str) else shlex.join(self.stage.cmd)
+        return self.command if isinstance(self.command, str) else shlex.join(self.command)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything of the project that it reads: its deps, its notebook, the lock of its environment."""
+        env = self.stage.env
+        more = (self.stage.notebook, env and env.lock, env and env.conda)
+        return (*self.deps, *(path for path in more if path and path not in self.deps))
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -57,22 +72,50 @@ class Graph:
 
     nodes: Mapping[str, Node]
 
-    def select(self, names: Sequence[str]) -> list[Node]:
-        """The named stages and everything upstream of them, upstream first; all stages if none is named.
+    def named(self, name: str) -> list[str]:
+        """The stages that a name means: itself, or all that a foreach or matrix of that name made.
 
         Raises NotFound, naming the nearest stage, for an unknown name.
         """
-        for name in names:
-            if name not in self.nodes:
-                raise unknown_stage(name, self.nodes)
-        wanted = set(names or self.nodes)
+        if name in self.nodes:
+            return [name]
+        members = [known for known in self.nodes if group_of(known) == name]
+        if not members:
+            raise unknown_stage(name, dict.fromkeys((*self.nodes, *map(group_of, self.nodes))))
+        return members
+
+    def select(
+        self, names: Sequence[str] = (), *, since: Sequence[str] = (), until: Sequence[str] = (), alone: bool = False
+    ) -> list[Node]:
+        """The named stages (all if none is named) and everything upstream of them, upstream first.
+
+        With `since`, of these only the stages that it names and what stands below them; with `until`, only what those
+        it names depend on, they included. `alone` leaves out what was not named itself. What stands above a frozen
+        stage is not asked for by it. Raises NotFound for an unknown name.
+        """
+        asked = [member for name in (*names, *until) for member in self.named(name)] or list(self.nodes)
+        wanted = set(asked) if alone else self._above(asked)
+        if since:
+            wanted &= self._below(member for name in since for member in self.named(name))
+        return [node for name, node in self.nodes.items() if name in wanted]
+
+    def _above(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names)
         pending = list(wanted)
         while pending:
-            for name in self.nodes[pending.pop()].upstream:
+            node = self.nodes[pending.pop()]
+            for name in () if node.stage.frozen else node.upstream:
                 if name not in wanted:
                     wanted.add(name)
                     pending.append(name)
-        return [node for name, node in self.nodes.items() if name in wanted]
+        return wanted
+
+    def _below(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names)
+        for name, node in self.nodes.items():  # upstream first, so one pass will do
+            if not wanted.isdisjoint(node.upstream):
+                wanted.add(name)
+        return wanted
 
 
 def unknown_stage(name: str, known: Iterable[str]) -> MloError:
@@ -96,6 +139,9 @@ def build_graph(stages: Mapping[str, Stage], *, root: Path, data: Iterable[str] 
             raise ProjectError(
                 f"{name!r} is not a name for a stage", hint="use letters, digits, dots, dashes, underscores"
             )
+    for name, stage in stages.items():
+        if stage.when is not None:
+            _refuse_when(name, stage.when)
     outs = {name: tuple(_clean(path, "writes", name, root) for path in stage.written) for name, stage in stages.items()}
     owners = _owners(outs, tuple(data))
     paths = sorted(owners)
@@ -103,9 +149,23 @@ def build_graph(stages: Mapping[str, Stage], *, root: Path, data: Iterable[str] 
     for name, stage in stages.items():
         deps = tuple(dict.fromkeys(_clean(path, "reads", name, root) for path in stage.deps))
         feeds = {dep: makers for dep in deps if (makers := _makers(dep, owners, paths))}
-        metrics = tuple(_clean(path, "writes", name, root) for path in stage.metrics)
-        nodes[name] = Node(name=name, stage=stage, deps=deps, outs=outs[name], metrics=metrics, feeds=feeds)
+        nodes[name] = Node(
+            name=name,
+            stage=stage,
+            deps=deps,
+            outs=outs[name],
+            persist=tuple(_clean(path, "writes", name, root) for path in stage.persist),
+            metrics=tuple(_clean(path, "writes", name, root) for path in stage.metrics),
+            feeds=feeds,
+        )
     return Graph({name: nodes[name] for name in _sorted(nodes)})
+
+
+def _refuse_when(name: str, when: str) -> None:
+    try:
+        parse(when)
+    except ExpressionError as error:
+        raise ProjectError(f"stage {name}: when does not parse: {error.message}", hint=error.hint) from None
 
 
 def inside(path: str, folder: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlops_cli.core.errors import ProjectError, UsageError
+from mlops_cli.core.pipeline.param_files import ParamFiles, split
 from mlops_cli.core.project import yaml12
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a mapping"}
@@ -37,6 +38,11 @@ def lay_over(params: Mapping[str, Any], overrides: Mapping[str, str]) -> tuple[d
     typed: dict[str, Any] = {}
     for name, text in overrides.items():
         place = _place(result, name)
+        if place is None and split(name) is not None:
+            raise UsageError(
+                f"-P {name}: -P lays values over params of mlo.yaml, and a file is never rewritten",
+                hint=f"move {name.partition(':')[2]} into params of mlo.yaml, and read it there",
+            )
         if place is None:
             raise UsageError(f"-P {name}: mlo.yaml has no parameter {name}", hint=_suggest(name, params))
         inner, key = place
@@ -52,16 +58,18 @@ def lookup(params: Mapping[str, Any], name: str) -> Any:
     return place[0][place[1]]
 
 
-def declared(params: Mapping[str, Any], names: Sequence[str], stage: str) -> dict[str, Any]:
-    """The values a stage declares, by dotted name. Raises ProjectError for a name that mlo.yaml does not have."""
+def declared(params: Mapping[str, Any], names: Sequence[str], stage: str, files: ParamFiles) -> dict[str, Any]:
+    """The values a stage declares, by dotted name or `file:name`. Raises ProjectError for a name that is not there."""
     values: dict[str, Any] = {}
     for name in names:
+        file, key = split(name) or ("", name)
+        source = files.document(file, stage) if file else params
         try:
-            values[name] = lookup(params, name)
+            values[name] = lookup(source, key) if key else dict(source)
         except KeyError:
             raise ProjectError(
-                f"stage {stage} reads the parameter {name}, which params in mlo.yaml does not have",
-                hint=_suggest(name, params),
+                f"stage {stage} reads the parameter {key}, which {file or 'params in mlo.yaml'} does not have",
+                hint=_suggest(key, source),
             ) from None
         if not _finite(values[name]):
             raise ProjectError(f"the parameter {name} holds NaN or an infinity", hint="give it a finite value")
@@ -69,13 +77,23 @@ def declared(params: Mapping[str, Any], names: Sequence[str], stage: str) -> dic
 
 
 def nested(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Declared values in the shape they have in mlo.yaml: `{"model.depth": 3}` as `{"model": {"depth": 3}}`."""
+    """Declared values in the shape they have in mlo.yaml: `{"model.depth": 3}` as `{"model": {"depth": 3}}`.
+
+    What stands in a file keeps the shape that it has there, without the file's name. Where two have one name,
+    mlo.yaml's own wins.
+    """
     result: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in sorted(values.items(), key=lambda pair: split(pair[0]) is None):
         inner = result
-        *outer, last = _path(params, name)
+        _, key = in_file = split(name) or ("", name)
+        if in_file[0] and not key:
+            result.update(value)
+            continue
+        *outer, last = key.split(".") if in_file[0] else _path(params, name)
         for part in outer:
-            inner = inner.setdefault(part, {})
+            if not isinstance(inner.get(part), dict):
+                inner[part] = {}
+            inner = inner[part]
         if isinstance(value, dict) and isinstance(inner.get(last), dict):
             value = {**inner[last], **value}  # noqa: PLW2901 - `model.depth` and `model` are both declared
         inner[last] = value

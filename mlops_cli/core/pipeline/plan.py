@@ -2,75 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
+from mlops_cli.core.base.expression import parse
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.environment import passed
 from mlops_cli.core.pipeline.errors import DependencyMissing, missing_dependencies
 from mlops_cli.core.pipeline.graph import Node, inside
-from mlops_cli.core.pipeline.params import declared
-from mlops_cli.core.pipeline.results import Result, ResultCache, stage_key
+from mlops_cli.core.pipeline.param_files import ParamFiles
+from mlops_cli.core.pipeline.params import declared, flat
+from mlops_cli.core.pipeline.reasons import (
+    ACCEPTED,
+    ALWAYS,
+    FORCED,
+    FROZEN,
+    LOST,
+    NEVER,
+    NO_CACHE,
+    Decision,
+    Inputs,
+    Reason,
+    differences,
+)
+from mlops_cli.core.pipeline.results import Result, ResultCache
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.lock import Lock, StageLock
+from mlops_cli.core.project.stages import Environment
 
-Action = Literal["cached", "restored", "run"]
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """One cause. `text` says it to people; `old` and `new` are the values where there are two."""
-
-    kind: Literal[
-        "never_run",
-        "forced",
-        "command",
-        "dep",
-        "param",
-        "outputs",
-        "output",
-        "environment",
-        "upstream",
-        "lost",
-        "always",
-    ]
-    text: str
-    name: str = ""
-    old: Any = None
-    new: Any = None
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What happens to a stage. `key` is None while an upstream stage has yet to run.
-
-    `reasons` say how it differs from its last accepted result; `would_overwrite` are outputs that only --force touches.
-    """
-
-    stage: str
-    action: Action
-    reasons: tuple[Reason, ...] = ()
-    key: str | None = None
-    would_overwrite: tuple[str, ...] = ()
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """All that a stage's result depends on."""
-
-    command: str | list[str]
-    deps: dict[str, str]
-    params: dict[str, Any]
-    outs: tuple[str, ...]
-    pass_env: dict[str, str | None]
-
-    @property
-    def key(self) -> str:
-        return stage_key(self.command, deps=self.deps, params=self.params, outs=self.outs, pass_env=self.pass_env)
-
-    @property
-    def command_text(self) -> str:
-        return self.command if isinstance(self.command, str) else shlex.join(self.command)
+Metrics = Mapping[str, float]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -80,9 +44,33 @@ class Verdict(msgspec.Struct, frozen=True):
     inputs: Inputs
     result: Result | None = None
 
+    @property
+    def runs(self) -> bool:
+        return self.decision.action == "run"
+
+
+class Elsewhere(Protocol):
+    """Where results lie that this machine has not computed: the remote, for `--pull`."""
+
+    def result(self, key: str) -> Result | None: ...
+
+    def bring(self, entries: Mapping[str, Entry]) -> None:
+        """Fetch into the cache what of the entries is there; what is not is simply not there afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for beyond "bring it up to date": stages to run anyway, stages whose present outputs are taken as
+    their results, whether the run cache may be used, and where else results may come from."""
+
+    forced: frozenset[str] = frozenset()
+    accepted: frozenset[str] = frozenset()
+    from_cache: bool = True
+    elsewhere: Elsewhere | None = None
+
 
 class Planner:
-    """Decides stage by stage. `params` are the values in force; the `forced` run anyway."""
+    """Decides stage by stage. `params` are the values in force; `env` is for stages that name none of their own."""
 
     def __init__(
         self,
@@ -92,14 +80,17 @@ class Planner:
         *,
         params: Mapping[str, Any],
         environ: Mapping[str, str],
-        forced: Iterable[str] = (),
+        env: Environment | None = None,
+        wishes: Wishes | None = None,
     ) -> None:
         self._tree = tree
         self._lock = lock
         self._results = results
         self._params = params
         self._environ = environ
-        self._forced = frozenset(forced)
+        self._env = env
+        self._wishes = wishes or Wishes()
+        self._files = ParamFiles(tree.root)
         self._declared: dict[str, dict[str, Any]] = {}
 
     def check(self, nodes: Sequence[Node]) -> None:
@@ -107,39 +98,68 @@ class Planner:
 
         Raises ProjectError for an unknown parameter, DependencyMissing for all deps that nothing makes.
         """
-        for node in nodes:
-            self._declared[node.name] = declared(self._params, node.stage.params, node.name)
-        needed = [(node.name, path) for node in nodes for path in (*node.deps, *node.stage.checks)]
         made = {path for node in nodes for path in node.feeds}
+        for node in nodes:
+            if not any(name.partition(":")[0] in made for name in node.stage.params):
+                self.params_of(node)
+            self._require_secrets(node)
+        needed = [(node.name, path) for node in nodes for path in (*node.files, *node.stage.checks_files)]
         missing = [(stage, path) for stage, path in needed if path not in made and not self._tree.path(path).exists()]
         if missing:
             raise self._missing(missing)
 
-    def decide(self, node: Node) -> Verdict:
-        """Decide with the work tree as it stands; every stage upstream has been dealt with."""
-        return self._decide(node, self._tree.entry)
+    def _require_secrets(self, node: Node) -> None:
+        absent = [name for name in node.stage.secrets if not self._environ.get(name)]
+        if absent:
+            raise ProjectError(
+                f"stage {node.name} needs the secret {' and '.join(absent)}, which is not in the environment",
+                hint=f"set it where you call mlo: export {absent[0]}=...",
+            )
+
+    def params_of(self, node: Node) -> dict[str, Any]:
+        """The values of the parameters that a stage declares. Raises ProjectError."""
+        if node.name not in self._declared:
+            self._declared[node.name] = declared(self._params, node.stage.params, node.name, self._files)
+        return self._declared[node.name]
+
+    def decide(
+        self, node: Node, metrics: Metrics | None = None, skipped: Mapping[str, Verdict] | None = None
+    ) -> Verdict:
+        """Decide with the work tree as it stands; every stage upstream has been dealt with, and logged `metrics`."""
+        return self._decide(node, self._tree.entry, metrics or {}, skipped or {})
+
+    def metrics_beside(self, names: Collection[str]) -> dict[str, float]:
+        """The metrics of the stages in mlo.lock that are none of these, as their last results have them."""
+        keys = [stage.key for name, stage in self._lock.stages.items() if name not in names]
+        return joined_metrics(map(self._results.get, keys))
 
     def foresee(self, nodes: Sequence[Node]) -> list[Decision]:
         """The decisions of a whole run, changing nothing. Where an upstream stage will run, so will the stage:
         only the run itself can find that its inputs came out as before."""
         decisions: list[Decision] = []
         known: dict[str, Verdict] = {}  # the stages that will not run
+        chosen = {node.name for node in nodes}
         for node in nodes:
-            running = [name for name in node.upstream if name not in known]
-            if running:
+            running = [name for name in node.upstream if name in chosen and name not in known]
+            if running and not node.stage.frozen:
                 decisions.append(self._after(node, running))
                 continue
-            verdict = self._decide(node, self._foresight(node, known))
-            if verdict.result is not None:
+            metrics = {}
+            if node.stage.when is not None:
+                metrics = self.metrics_beside(chosen) | joined_metrics(verdict.result for verdict in known.values())
+            verdict = self._decide(node, self._foresight(node, known), metrics, known)
+            if not verdict.runs:
                 known[node.name] = verdict
             decisions.append(verdict.decision)
         return decisions
 
     def _after(self, node: Node, running: Sequence[str]) -> Decision:
-        upstream = Reason("upstream", f"{' and '.join(running)} will run first", name=running[0])
-        forced = (_FORCED,) if node.name in self._forced else ()
-        never = (_NEVER,) if node.name not in self._lock.stages else ()
-        return self._warned(node, Decision(node.name, "run", (*forced, *never, upstream)))
+        upstream = [Reason("upstream", f"{' and '.join(running)} will run first", name=running[0])]
+        if node.stage.when is not None:
+            upstream.append(Reason("when", f"then it is known whether {node.stage.when}", name=node.stage.when))
+        forced = [FORCED] if node.name in self._wishes.forced else []
+        never = [NEVER] if node.name not in self._lock.stages else []
+        return self._warned(node, Decision(node.name, "run", (*forced, *never, *upstream)))
 
     def _foresight(self, node: Node, foreseen: Mapping[str, Verdict]) -> Callable[[str], Entry | None]:
         """What a path will hold once the restored stages upstream are back."""
@@ -147,8 +167,8 @@ class Planner:
 
     def _foreseen_entry(self, path: str, node: Node, foreseen: Mapping[str, Verdict]) -> Entry | None:
         for maker in node.feeds.get(path, ()):
-            verdict = foreseen[maker]
-            if verdict.result is None or verdict.decision.action == "cached":
+            verdict = foreseen.get(maker)
+            if verdict is None or verdict.result is None or verdict.decision.action == "cached":
                 continue  # it stands in the work tree already, even where the cache has lost it
             outs = verdict.result.outs
             for out, entry in outs.items():
@@ -158,29 +178,112 @@ class Planner:
                     return self._tree.below(entry, path.removeprefix(out + "/"))
         return self._tree.entry(path)
 
-    def _decide(self, node: Node, entry_of: Callable[[str], Entry | None]) -> Verdict:
+    # -- one stage -----------------------------------------------------------------------------------------
+
+    def _decide(
+        self,
+        node: Node,
+        entry_of: Callable[[str], Entry | None],
+        metrics: Metrics,
+        foreseen: Mapping[str, Verdict],
+    ) -> Verdict:
+        passed_over = self._passed_over(node, metrics, foreseen)
+        if passed_over is not None:
+            nothing = Inputs(node.command, {}, {}, node.outs, {})
+            return Verdict(Decision(node.name, "skipped", (passed_over,)), nothing)
+        locked = self._lock.stages.get(node.name)
+        if node.stage.frozen and node.name not in self._wishes.forced:
+            return self._frozen(node, locked)
         inputs = self._inputs(node, entry_of)
         key = inputs.key
-        locked = self._lock.stages.get(node.name)
+        if node.name in self._wishes.accepted:
+            return Verdict(Decision(node.name, "cached", (ACCEPTED,), key), inputs, self._accepted(node, key, locked))
         result = self._result(key, locked, node)
         standing = [path for path in node.outs if result is not None and self._tree.entry(path) == result.outs[path]]
-        reasons = [*_differences(node, locked, inputs, key), *self._damage(node, locked, key)]
-        if node.name in self._forced:
-            action, reasons = "run", [_FORCED]
+        reasons = [*differences(node, locked, inputs, key), *self._damage(locked, key)]
+        if node.name in self._wishes.forced:
+            action, reasons = "run", [FORCED]
         elif node.compares_nothing:
-            action, reasons = "run", [_ALWAYS]
+            action, reasons = "run", [ALWAYS]
         elif result is None:
-            action, reasons = "run", reasons or [_LOST]
+            action, reasons = "run", reasons or [LOST]
         elif len(standing) == len(node.outs):
             action, reasons = "cached", []
-        elif all(self._tree.is_kept(result.outs[path]) for path in node.outs if path not in standing):
+        elif not self._wishes.from_cache:
+            action, reasons = "run", [*reasons, NO_CACHE]
+        elif self._can_come_back({path: result.outs[path] for path in node.outs if path not in standing}):
             action = "restored"
         else:
-            action, reasons = "run", [*reasons, _LOST]
+            action, reasons = "run", [*reasons, LOST]
         decision = Decision(node.name, action, tuple(reasons), key)  # type: ignore[arg-type]
         if action == "run":
             decision, result = self._warned(node, decision), None
         return Verdict(decision, inputs, result)
+
+    def _passed_over(self, node: Node, metrics: Metrics, foreseen: Mapping[str, Verdict]) -> Reason | None:
+        """Why the stage is skipped, if it is."""
+        for name in node.upstream:
+            if name in foreseen and foreseen[name].decision.action == "skipped":
+                return Reason("upstream", f"{name} is skipped", name=name)
+        if node.stage.when is None:
+            return None
+        condition = parse(node.stage.when)
+        values = {**dict(flat(self._params)), **metrics}
+        if condition.evaluate(values):
+            return None
+        met = {name: values.get(name) for name in sorted(condition.names)}
+        said = ", ".join(f"{name} is {'not known' if value is None else value}" for name, value in met.items())
+        return Reason("when", f"not {condition.text}: {said}" if said else f"not {condition.text}", new=met)
+
+    def _frozen(self, node: Node, locked: StageLock | None) -> Verdict:
+        """A frozen stage is what stands at its outputs, or what mlo.lock says of them. Raises ProjectError."""
+        standing = {path: self._tree.entry(path) for path in node.outs}
+        kept = locked.outs if locked is not None else {}
+        outs = {path: entry or kept.get(path) for path, entry in standing.items()}
+        lost = [path for path, entry in outs.items() if entry is None]
+        absent = {path: entry for path, entry in outs.items() if standing[path] is None and entry is not None}
+        if lost or not self._can_come_back(absent):
+            raise ProjectError(
+                f"stage {node.name} is frozen, and {', '.join(lost or absent)} is not here",
+                hint=f"mlo pull; or run it all the same: mlo run --force {node.name}",
+            )
+        inputs = Inputs(
+            locked.cmd if locked is not None else node.command,
+            dict(locked.deps) if locked is not None else {},
+            dict(locked.params) if locked is not None else {},
+            node.outs,
+            {},
+            dict(locked.facts) if locked is not None else {},
+        )
+        key = locked.key if locked is not None else inputs.key
+        whole = {path: entry for path, entry in outs.items() if entry is not None}
+        decision = Decision(node.name, "restored" if absent else "cached", (FROZEN,), key)
+        return Verdict(decision, inputs, self._known(node, key, whole))
+
+    def _accepted(self, node: Node, key: str, locked: StageLock | None) -> Result:
+        outs = {path: self._tree.entry(path) for path in node.outs}
+        missing = [path for path, entry in outs.items() if entry is None]
+        if missing:
+            raise ProjectError(
+                f"stage {node.name} cannot be accepted: {', '.join(missing)} does not exist",
+                hint=f"mlo run {node.name}",
+            )
+        whole = {path: entry for path, entry in outs.items() if entry is not None}
+        before = self._results.get(locked.key) if locked is not None else None
+        if before is not None and before.outs == whole:  # what it logged belongs to these very bytes
+            return msgspec.structs.replace(before, stage=node.name, key=key)
+        return Result(node.name, key, "", whole)
+
+    def _known(self, node: Node, key: str, outs: dict[str, Entry]) -> Result:
+        stored = self._results.get(key)
+        return stored if stored is not None and stored.outs == outs else Result(node.name, key, "", outs)
+
+    def _can_come_back(self, entries: Mapping[str, Entry]) -> bool:
+        lacking = {path: entry for path, entry in entries.items() if not self._tree.is_kept(entry)}
+        if lacking and self._wishes.elsewhere is not None:
+            self._wishes.elsewhere.bring(lacking)
+            return all(map(self._tree.is_kept, lacking.values()))
+        return not lacking
 
     def _inputs(self, node: Node, entry_of: Callable[[str], Entry | None]) -> Inputs:
         entries = {path: entry_of(path) for path in node.deps}
@@ -188,12 +291,39 @@ class Planner:
         if missing:
             raise self._missing(missing)
         return Inputs(
-            node.stage.cmd,
+            node.command,
             {path: entry.digest for path, entry in entries.items() if entry is not None},
-            self._declared[node.name],
+            self.params_of(node),
             node.outs,
             passed(self._environ, node.stage.pass_env),
+            self._facts(node, entry_of),
         )
+
+    def _facts(self, node: Node, entry_of: Callable[[str], Entry | None]) -> dict[str, Any]:
+        """What else a result hangs on; only what the stage says, so that other keys stay what they were."""
+        stage = node.stage
+        facts: dict[str, Any] = {}
+        if stage.cwd is not None:
+            facts["cwd"] = stage.cwd
+        env = stage.env or self._env
+        if env is not None:
+            named = {"python": env.python, "docker": env.docker}
+            files = {name: path for name, path in (("lock", env.lock), ("conda", env.conda)) if path}
+            found = {name: entry_of(path) for name, path in files.items()}
+            missing = [(node.name, files[name]) for name, entry in found.items() if entry is None]
+            if missing:
+                raise self._missing(missing)
+            digests = {name: entry.digest for name, entry in found.items() if entry is not None}
+            facts["env"] = {name: value for name, value in {**named, **digests}.items() if value is not None}
+        if stage.launch is not None:
+            facts["launch"] = msgspec.to_builtins(stage.launch)
+        if stage.notebook is not None:
+            from mlops_cli.core.pipeline.notebook import source_digest
+
+            facts["notebook"] = source_digest(self._tree.path(stage.notebook), stage.notebook)
+        if node.persist:
+            facts["persist"] = sorted(node.persist)
+        return facts
 
     def _missing(self, missing: Sequence[tuple[str, str]]) -> DependencyMissing:
         added = {}
@@ -207,13 +337,17 @@ class Planner:
         """The lock's word on the outputs goes before the cache's: a stage that does not repeat itself may have
         given another result here than where the lock was written."""
         stored = self._results.get(key)
+        if stored is None and self._wishes.elsewhere is not None and self._wishes.from_cache:
+            stored = self._wishes.elsewhere.result(key)
         if locked is not None and locked.key == key and set(locked.outs) == set(node.outs):
             if stored is not None and stored.outs == locked.outs:
                 return stored
             return Result(node.name, key, "", dict(locked.outs))
+        if node.persist:  # such a result also hangs on what stood there before
+            return None
         return stored if stored is not None and set(stored.outs) == set(node.outs) else None
 
-    def _damage(self, node: Node, locked: StageLock | None, key: str) -> list[Reason]:
+    def _damage(self, locked: StageLock | None, key: str) -> list[Reason]:
         if locked is None or locked.key != key:
             return []
         reasons = []
@@ -229,58 +363,7 @@ class Planner:
         return msgspec.structs.replace(decision, would_overwrite=tuple(self._tree.unsaved(node.outs)))
 
 
-_NEVER = Reason("never_run", "it never ran")
-_FORCED = Reason("forced", "forced")
-_ALWAYS = Reason("always", "it names no deps, params or outputs that could be compared")
-_LOST = Reason("lost", "its result is no longer in the cache")
-
-
-def _differences(node: Node, locked: StageLock | None, inputs: Inputs, key: str) -> list[Reason]:
-    """What changed since the last accepted result."""
-    if locked is None:
-        return [_NEVER]
-    if locked.key == key:
-        return []
-    reasons = []
-    if locked.cmd != inputs.command_text:
-        reasons.append(Reason("command", "the command changed", node.name, locked.cmd, inputs.command_text))
-    reasons += _changes("dep", locked.deps, inputs.deps, _dep_text)
-    reasons += _changes("param", locked.params, inputs.params, _param_text)
-    old_outs, new_outs = sorted(locked.outs), sorted(inputs.outs)
-    if old_outs != new_outs:
-        changed = sorted(set(old_outs) ^ set(new_outs))
-        reasons.append(Reason("outputs", f"its outputs changed: {', '.join(changed)}", changed[0], old_outs, new_outs))
-    if not reasons:
-        names = ", ".join(inputs.pass_env) or "none"
-        reasons.append(Reason("environment", f"a variable of pass_env changed ({names})"))
-    return reasons
-
-
-def _changes(
-    kind: Literal["dep", "param"], old: Mapping[str, Any], new: Mapping[str, Any], text: Callable[[str, Any, Any], str]
-) -> list[Reason]:
-    names = [*new, *(name for name in old if name not in new)]
-    return [
-        Reason(kind, text(name, old.get(name), new.get(name)), name, old.get(name), new.get(name))
-        for name in names
-        if name not in old or name not in new or not _same(old[name], new[name])
-    ]
-
-
-def _same(old: Any, new: Any) -> bool:
-    # 1 == True == 1.0 in Python, but not in a stage's key.
-    return repr(old) == repr(new) if not isinstance(old, Mapping) else old == new
-
-
-def _dep_text(name: str, old: Any, new: Any) -> str:
-    return f"{name} is a new dep" if old is None else f"{name} is no longer a dep" if new is None else f"{name} changed"
-
-
-def _param_text(name: str, old: Any, new: Any) -> str:
-    if old is None or new is None:
-        return f"param {name} is {'new' if old is None else 'no longer read'}"
-    return f"param {name}: {old} -> {new}"
-
-
-def lock_entry(inputs: Inputs, outs: Mapping[str, Entry], key: str) -> StageLock:
-    return StageLock(key, inputs.command_text, dict(inputs.deps), dict(inputs.params), dict(outs))
+def joined_metrics(results: Iterable[Result | None]) -> dict[str, float]:
+    """The last value of every metric that these results logged; of later results where two have one name."""
+    points = [point for result in results if result is not None for point in result.logged.metrics]
+    return {point.key: point.value for point in points}

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import StageFailed
+from mlops_cli.core.pipeline.masking import Mask
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 DRAIN_S = 1.0  # for the rest of the output once nobody of the group is left
@@ -26,6 +27,29 @@ _BLOCK = 1 << 16
 _CHECK_CMD = "check cmd in mlo.yaml and PATH"
 
 Echo = Callable[[bytes], None]
+
+
+class Stop:
+    """Asks everything that runs to end. Asked a second time, nobody gets the grace to end by itself."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._hurried = threading.Event()
+
+    def ask(self) -> None:
+        (self._hurried if self._asked.is_set() else self._asked).set()
+
+    @property
+    def is_asked(self) -> bool:
+        return self._asked.is_set()
+
+    @property
+    def is_hurried(self) -> bool:
+        return self._hurried.is_set()
+
+    def pause(self, seconds: float) -> bool:
+        """Sleep, unless or until it is asked; whether it was."""
+        return self._asked.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +70,16 @@ def run_process(
     echo: Echo | None = None,
     timeout_s: float | None = None,
     grace_s: float = GRACE_S,
+    stop: Stop | None = None,
+    mask: Mask | None = None,
 ) -> Exited:
     """Run a command to its end: a string by `sh -c`, a list as it stands. Output goes to `log` and to `echo`.
 
     When the process ends, for whatever reason, its whole group is ended; so it is on a timeout and on an
-    exception such as KeyboardInterrupt. Raises StageFailed if the command cannot be started.
+    exception such as KeyboardInterrupt, which it raises itself where `stop` is asked for. Raises StageFailed if the
+    command cannot be started.
     """
+    stop = stop or Stop()
     arguments = ["/bin/sh", "-c", command] if isinstance(command, str) else command
     begun = time.monotonic()
     with machine_errors(f"cannot write {log}"):
@@ -60,16 +88,16 @@ def run_process(
     with log_file:
         with _held_back() as interrupts:
             process = _start(arguments, folder, environ)
-            reader = threading.Thread(target=_drain, args=(process, log_file, echo), daemon=True)
+            reader = threading.Thread(target=_drain, args=(process, log_file, echo, mask or Mask()), daemon=True)
             reader.start()
             ended = threading.Event()
             threading.Thread(target=_wait, args=(process, ended), daemon=True).start()
         try:
             if interrupts:
                 raise KeyboardInterrupt
-            timed_out = not _in_time(ended, timeout_s)
+            timed_out = not _in_time(ended, timeout_s, stop)
         finally:
-            end_group(process.pid, grace_s)
+            end_group(process.pid, grace_s, stop)
             process.wait()
             reader.join(DRAIN_S)
             if not reader.is_alive() and process.stdout is not None:
@@ -83,16 +111,18 @@ def _wait(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
     ended.set()
 
 
-def _in_time(ended: threading.Event, timeout_s: float | None) -> bool:
+def _in_time(ended: threading.Event, timeout_s: float | None, stop: Stop) -> bool:
     """Wait for the end, or until the time is up.
 
     In short waits: a signal that comes between Python's last look and the call to the system that blocks is only
-    noticed when that call returns.
+    noticed when that call returns; and one that asks `stop` in another thread must not wait for ever.
     """
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     while (left_s := deadline - time.monotonic()) > 0:
         if ended.wait(min(left_s, _TICK_S)):
             return True
+        if stop.is_asked:
+            raise KeyboardInterrupt
     return ended.is_set()
 
 
@@ -122,17 +152,13 @@ def _start(arguments: list[str], folder: Path, environ: Mapping[str, str]) -> su
         raise StageFailed(f"cannot start {arguments[0]!r}: {error}", hint=_CHECK_CMD) from None
 
 
-def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | None) -> None:
+def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | None, mask: Mask) -> None:
     handle = process.stdout.fileno() if process.stdout is not None else -1
     keeps, echoes = True, echo is not None
-    while True:
-        try:
-            block = os.read(handle, _BLOCK)
-        except OSError:
-            return
-        if not block:
-            return
+
+    def pass_on(block: bytes) -> None:
         # A full disk or a closed terminal must not stop the reading: the stage would block on a full pipe.
+        nonlocal keeps, echoes
         if keeps:
             try:
                 log_file.write(block)
@@ -144,13 +170,24 @@ def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | No
             except (OSError, ValueError):
                 echoes = False
 
+    while True:
+        try:
+            block = os.read(handle, _BLOCK)
+        except OSError:
+            block = b""
+        shown = mask.feed(block) if block else mask.rest()
+        if shown:
+            pass_on(shown)
+        if not block:
+            return
 
-def end_group(group: int, grace_s: float = GRACE_S) -> None:
+
+def end_group(group: int, grace_s: float = GRACE_S, stop: Stop | None = None) -> None:
     """SIGTERM to a group, SIGKILL to what is left of it after `grace_s`; a second interrupt kills at once."""
     if not _signal(group, signal.SIGTERM):
         return
     try:
-        gone = _gone(lambda: _lives(group), grace_s)
+        gone = _gone(lambda: _lives(group), grace_s, stop)
     except BaseException:
         _signal(group, signal.SIGKILL)
         raise
@@ -229,11 +266,11 @@ def _lives(group: int) -> bool:
     return False
 
 
-def _gone(is_there: Callable[[], bool], wait_s: float) -> bool:
+def _gone(is_there: Callable[[], bool], wait_s: float, stop: Stop | None = None) -> bool:
     deadline = time.monotonic() + wait_s
     pause_s = 0.001
     while is_there():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (stop is not None and stop.is_hurried):
             return False
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.05)

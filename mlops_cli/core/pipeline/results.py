@@ -41,10 +41,12 @@ def stage_key(
     params: Mapping[str, Any],
     outs: tuple[str, ...],
     pass_env: Mapping[str, str | None],
+    facts: Mapping[str, Any],
 ) -> str:
     """The name of one exact computation. Raises ValueError if a parameter has no JSON form."""
     return key_of(
         {
+            **facts,
             "version": KEY_VERSION,
             "cmd": command,
             "deps": dict(deps),

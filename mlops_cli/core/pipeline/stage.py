@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +19,40 @@ from mlops_cli.core.base.digest import canonical_json
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, Refused, StageFailed
+from mlops_cli.core.pipeline.admission import Slot
+from mlops_cli.core.pipeline.command import Opened, Prepared, prepare
 from mlops_cli.core.pipeline.environment import stage_environment
 from mlops_cli.core.pipeline.errors import StageBroke, would_overwrite
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.journal import Journal
+from mlops_cli.core.pipeline.masking import Mask
 from mlops_cli.core.pipeline.metrics import read_metrics
 from mlops_cli.core.pipeline.params import nested
-from mlops_cli.core.pipeline.plan import Inputs
-from mlops_cli.core.pipeline.process import GRACE_S, Echo, Exited, end_marked, run_process, tail
+from mlops_cli.core.pipeline.process import GRACE_S, Exited, Stop, end_marked, run_process, tail
+from mlops_cli.core.pipeline.reasons import Inputs
 from mlops_cli.core.pipeline.results import Result, ResultCache
+from mlops_cli.core.pipeline.watching import Unwatched, Watcher
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.paths import ProjectPaths
+from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
 
 RETRY_S = 1.0  # before the first retry; twice as long before each further one
 MAX_RETRY_S = 60.0
 SHOWN_LINES = 20
+REPORTS = ("ipynb", "html")  # what a stage may leave of itself beside its log
+
+Hold = Callable[[Node], AbstractContextManager[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What every stage of one run is run with.
 
     `read_spool` returns what a script logged to a folder; `check` raises Refused if a stage's checks do not hold.
-    `params` are the values in force; `model_path` is the project's, if it makes a model.
+    `params` are the values in force; `model_path` is the project's, if it makes a model. `hold` keeps the paths of a
+    stage from other mlos, `alone` the computing of a key from all who share the cache (it yields whether it had to
+    wait); `open_environment` makes one ready. `env` is for stages that name none of their own.
     """
 
     run: str
@@ -52,10 +65,18 @@ class Surroundings:
     params: Mapping[str, Any]
     read_spool: Callable[[Path], Logged]
     check: Callable[[Sequence[str]], object]
+    hold: Hold
+    alone: Callable[[str], AbstractContextManager[bool]]
+    open_environment: Callable[[Environment], Opened]
     model_path: str | None = None
-    echo: Echo | None = None
+    env: Environment | None = None
+    watcher: Watcher = field(default_factory=Unwatched)
+    jobs: int = 1
     force: bool = False
     grace_s: float = GRACE_S
+    # Held by whoever touches the work tree, the store or the index; let go while a stage's process runs.
+    desk: threading.RLock = field(default_factory=threading.RLock)
+    stop: Stop = field(default_factory=Stop)
 
     def spool(self, stage: str) -> Path:
         return self.paths.spool / self.run / stage
@@ -64,17 +85,21 @@ class Surroundings:
     def failed(self) -> Path:
         return self.paths.failed / self.run
 
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.paths.running, self.run)
+
 
 class StageRun:
     """One stage of one run. Afterwards `logged` holds what it logged, whether it was accepted or not."""
 
-    def __init__(self, node: Node, inputs: Inputs, around: Surroundings) -> None:
+    def __init__(self, node: Node, inputs: Inputs, around: Surroundings, slot: Slot | None = None) -> None:
         self._node = node
         self._inputs = inputs
         self._around = around
+        self._slot = slot or Slot()
         self._tree = around.tree
-        self._journal = Journal(around.paths.private / "running", around.run)
-        self._log = self._journal.log_path(node.name)
+        self._log = around.journal.log_path(node.name)
         self._attempt_at = 0  # where in the log the last attempt begins, in bytes
         self.logged = Logged()
         self.seconds = 0.0
@@ -82,21 +107,29 @@ class StageRun:
     def run(self) -> Result:
         """Raises WouldOverwrite before anything is touched; StageBroke, Refused and others after the previous
         outputs are back and what the stage wrote lies in `.mlo/failed/<run>`."""
-        previous = self._previous()
+        around, name = self._around, self._node.name
+        command = self._prepared()
+        if self._node.stage.checks_before:
+            around.check(self._node.stage.checks_before)
+        with around.desk:
+            previous = self._previous()
+            around.journal.begin(name, self._inputs.key, previous)
         begun = time.monotonic()
-        self._journal.begin(self._node.name, self._inputs.key, previous)
         try:
-            self._execute()
-            self._tree.forget()
-            result = self._accept(time.monotonic() - begun)
-            self._around.results.put(result)
+            self._execute(command)
+            with around.desk:
+                self._tree.forget()
+                outs = self._gather()
+            checks = self._check()
+            result = Result(name, self._inputs.key, around.run, outs, self.logged, time.monotonic() - begun, checks)
+            around.results.put(result)
         except BaseException:
             self.seconds = time.monotonic() - begun
-            self._undo(previous)
+            with around.desk:
+                self._undo(previous)
             raise
         self.seconds = result.seconds
-        self._journal.settle()
-        shutil.rmtree(self._log.parent, ignore_errors=True)
+        around.journal.settle(name)
         return result
 
     def _previous(self) -> dict[str, Entry | None]:
@@ -108,41 +141,68 @@ class StageRun:
 
     # -- the process ---------------------------------------------------------------------------------------
 
-    def _execute(self) -> None:
+    def _prepared(self) -> Prepared:
+        """The command with all that is around it. Raises ProjectError for an environment that cannot be had."""
+        around, stage = self._around, self._node.stage
+        env = stage.env or around.env
+        own = self._own_variables()
+        environ = stage_environment(around.environ, (*stage.pass_env, *stage.secrets), own)
+        share = self._slot.variables(environ)
+        return prepare(
+            self._node,
+            environ | share,
+            opened=around.open_environment(env) if env is not None else None,
+            own=frozenset(own | share),
+            root=around.paths.root,
+            title=f"mlo-{around.run[:12]}-{self._node.name}",
+            report=lambda ending: around.journal.report_path(self._node.name, ending),
+        )
+
+    def _execute(self, command: Prepared) -> None:
         stage, around = self._node.stage, self._around
-        timeout_s = parse_duration(stage.timeout) if stage.timeout is not None else None
-        marks = {"MLO_RUN_ID": around.run, "MLO_STAGE": self._node.name}
-        environ = stage_environment(around.environ, stage.pass_env, {**marks, **self._own_variables()})
         for attempt in range(stage.retries + 1):
-            self._clear(attempt)
+            with around.desk:
+                self._clear(attempt)
             self._attempt_at = self._log.stat().st_size if self._log.exists() else 0
-            try:
-                exited = run_process(
-                    stage.cmd,
-                    folder=around.paths.root,
-                    environ=environ,
-                    log=self._log,
-                    echo=around.echo,
-                    timeout_s=timeout_s,
-                    grace_s=around.grace_s,
-                )
-            except KeyboardInterrupt:
-                end_marked(marks, around.grace_s)
-                raise
-            except StageFailed as error:
-                raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
-            if exited.timed_out:
-                end_marked(marks, around.grace_s)
+            exited = self._attempt(command)
             if exited.code == 0 and not exited.timed_out:
                 return
             if attempt < stage.retries:
                 self._pause(attempt, exited)
-        self._collect()
-        raise self._broke(f"stage {self._node.name} {self._ending(exited)}")
+        with around.desk:
+            self._collect()
+        said = command.explain(tail(self._log, SHOWN_LINES, start=self._attempt_at))
+        raise self._broke(f"stage {self._node.name} {self._ending(exited)}", hint=said)
+
+    def _attempt(self, command: Prepared) -> Exited:
+        """One process, and nobody of it left. Raises StageBroke if it does not start, KeyboardInterrupt."""
+        stage, around = self._node.stage, self._around
+        exited = None
+        try:
+            exited = run_process(
+                command.arguments,
+                folder=command.folder,
+                environ=command.environ,
+                log=self._log,
+                echo=partial(around.watcher.printed, self._node.name) if around.watcher.listens else None,
+                timeout_s=parse_duration(stage.timeout) if stage.timeout is not None else None,
+                grace_s=around.grace_s,
+                stop=around.stop,
+                mask=Mask(around.environ[name] for name in stage.secrets),
+            )
+        except StageFailed as error:
+            raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
+        finally:
+            if exited is None or exited.timed_out:
+                command.end()
+                end_marked({"MLO_RUN_ID": around.run, "MLO_STAGE": self._node.name}, around.grace_s)
+        return exited
 
     def _own_variables(self) -> dict[str, str]:
         around = self._around
         own = {
+            "MLO_RUN_ID": around.run,
+            "MLO_STAGE": self._node.name,
             "MLO_ROOT": str(around.paths.root),
             "MLO_SPOOL": str(around.spool(self._node.name)),
             "MLO_PARAMS": canonical_json(nested(self._inputs.params, around.params)).decode(),
@@ -152,9 +212,12 @@ class StageRun:
         return own
 
     def _clear(self, attempt: int) -> None:
-        """Start clean: no outputs of before, nothing that a failed attempt wrote or logged."""
+        """Start clean: no outputs of before but those that persist, nothing that a failed attempt wrote or logged."""
         for path in self._node.outs:
-            self._tree.take_away(path)
+            if path in self._node.persist:
+                self._tree.loosen(path)
+            else:
+                self._tree.take_away(path)
         spool = self._around.spool(self._node.name)
         if attempt:
             shutil.rmtree(spool, ignore_errors=True)
@@ -166,7 +229,8 @@ class StageRun:
         self._around.progress.note(
             f"{self._node.name}: {self._ending(exited)}; retry {attempt + 1} of {retries} in {pause_s:g} s"
         )
-        time.sleep(pause_s)
+        if self._around.stop.pause(pause_s):
+            raise KeyboardInterrupt
 
     def _ending(self, exited: Exited) -> str:
         after = f"after {exited.seconds:.1f} s"
@@ -178,8 +242,9 @@ class StageRun:
 
     # -- accepting -----------------------------------------------------------------------------------------
 
-    def _accept(self, seconds: float) -> Result:
-        node, around = self._node, self._around
+    def _gather(self) -> dict[str, Entry]:
+        """Keep what the stage wrote, and complete what it logged. Raises StageBroke if it wrote what it must not."""
+        node = self._node
         self._collect()
         missing = [path for path in node.outs if not self._tree.exists(path)]
         if missing:
@@ -195,17 +260,17 @@ class StageRun:
             self.logged = self._completed(outs)
         except (UnsupportedFile, ChangedWhileRead) as error:
             raise self._broke(f"stage {node.name} left what cannot be kept: {error.message}", hint=error.hint) from None
-        checks = self.check()
-        return Result(node.name, self._inputs.key, around.run, outs, self.logged, seconds, checks)
+        return outs
 
     def _digest(self, path: str) -> str | None:
         entry = self._tree.entry(path)
         return entry.digest if entry is not None else None
 
-    def check(self) -> dict[str, str]:
-        """The stage's checks files with their digests, all of which hold. Raises Refused."""
-        files = self._node.stage.checks
-        digests = checks_digests(self._tree, files)
+    def _check(self) -> dict[str, str]:
+        """The checks files that must hold after the stage, with their digests. Raises Refused."""
+        files = self._node.stage.checks_after
+        with self._around.desk:
+            digests = checks_digests(self._tree, files)
         if files:
             try:
                 self._around.check(files)
@@ -231,11 +296,16 @@ class StageRun:
         return int(self._around.clock.now().timestamp() * 1000)
 
     def _artifacts(self) -> dict[str, Entry]:
-        """The logged artifacts and the stage's log, if it printed anything."""
+        """The logged artifacts, the stage's log if it printed anything, and the reports it left of itself."""
         artifacts = dict(self.logged.artifacts)
-        if self._log.exists() and (size := self._log.stat().st_size):
-            digest = self._tree.store.put_file(self._log)
-            artifacts[f"logs/{self._node.name}.log"] = Entry(str(digest), "file", size)
+        name = self._node.name
+        kept = {f"logs/{name}.log": self._log}
+        kept |= {f"reports/{name}.{end}": self._around.journal.report_path(name, end) for end in REPORTS}
+        for artifact, path in kept.items():
+            if path.exists() and (size := path.stat().st_size):
+                artifacts[artifact] = Entry(str(self._tree.store.put_file(path)), "file", size)
+                if path != self._log:
+                    path.unlink()
         return artifacts
 
     def _model(self, model: LoggedModel | None, outs: Mapping[str, Entry]) -> LoggedModel | None:
@@ -258,17 +328,16 @@ class StageRun:
         if self._log.exists() and self._log.stat().st_size:
             self._kept_log.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self._log, self._kept_log)
-        self._journal.settle()
-        shutil.rmtree(self._log.parent, ignore_errors=True)
+        around.journal.settle(self._node.name)
 
     @property
     def _kept_log(self) -> Path:
         """Where the log stays after a failure; beside the failed outputs, so that no output can have its name."""
-        return self._around.paths.failed / f"{self._around.run}.log"
+        return kept_log(self._around.paths, self._around.run, self._node.name)
 
     def _broke(self, message: str, *, hint: str | None = None) -> MloError:
         lines = tail(self._log, SHOWN_LINES, start=self._attempt_at)
-        heard = self._around.echo is not None  # then it stands right above the error
+        heard = self._around.watcher.listens  # then it stands right above the error
         shown = "".join(f"\n  | {line}" for line in lines.split("\n")) if lines and not heard else ""
         log = self._around.paths.relative(self._kept_log)
         return StageBroke(
@@ -280,6 +349,10 @@ class StageRun:
             run=self._around.run,
             log=log if lines else None,
         )
+
+
+def kept_log(paths: ProjectPaths, run: str, stage: str) -> Path:
+    return paths.failed / f"{run}.{stage}.log"
 
 
 def file_metrics(tree: WorkTree, node: Node, time_ms: int) -> tuple[Metric, ...]:

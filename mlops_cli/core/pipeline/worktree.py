@@ -15,6 +15,7 @@ from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.store.checkout import restore
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
+from mlops_cli.core.store.owning import unprotect
 from mlops_cli.core.store.snapshot import Survey, record, survey
 from mlops_cli.core.store.tree import DIR, TreeEntry, closure, encode, totals, walk
 
@@ -150,6 +151,12 @@ class WorkTree:
                 path.unlink(missing_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
         self._seen.pop(name, None)
+
+    def loosen(self, name: str) -> None:
+        """Let what stands at the path be written in place: no links to the cache, no files that are read-only."""
+        if self.exists(name):
+            unprotect(self.store, self.path(name))
+            self._seen.pop(name, None)
 
     def put_aside(self, name: str, folder: Path) -> bool:
         """Move what stands at the path to `folder/path`; whether there was anything."""

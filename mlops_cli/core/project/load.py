@@ -80,6 +80,8 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
     converted: dict[str, Stage] = {
         str(name): _convert(body, Stage, ("stages", str(name)), sources) for name, body in (stages or {}).items()
     }
+    for name, stage in converted.items():
+        _check_stage(name, stage, sources)
     rest = {key: value for key, value in document.items() if key != "stages"}
     if "name" not in rest:
         raise ProjectError(
@@ -89,6 +91,29 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
     _check_gates(project, sources)
     _check_params(project, sources)
     return msgspec.structs.replace(project, stages=converted)
+
+
+def _check_stage(name: str, stage: Stage, sources: list[Source]) -> None:
+    """Raises ProjectError for keys of a stage that do not go together."""
+    where = f"{_where(('stages', name), sources)}: stages.{name}"
+    if not stage.cmd and stage.notebook is None:
+        raise ProjectError(f"{where}: the key cmd is missing", hint="mend it: cmd: python train.py")
+    if stage.cmd and stage.notebook is not None:
+        raise ProjectError(f"{where} has both cmd and notebook", hint="keep one of the two")
+    if stage.notebook is not None and stage.launch is not None:
+        raise ProjectError(f"{where}: launch goes with cmd, not with a notebook", hint="let torchrun run a script")
+    both = sorted(set(stage.secrets) & set(stage.pass_env))
+    if both:
+        raise ProjectError(
+            f"{where} names {both[0]} under pass_env and under secrets",
+            hint="secrets alone: they reach the stage, and are masked in what it prints",
+        )
+    kinds = [kind for kind in ("lock", "conda", "docker") if stage.env is not None and getattr(stage.env, kind)]
+    if stage.env is not None and len(kinds) != 1:
+        raise ProjectError(
+            f"{where}: env names {' and '.join(kinds) or 'no environment'}",
+            hint="name one: lock: requirements.lock, conda: environment.yml or docker: image@sha256:...",
+        )
 
 
 def _check_gates(project: Project, sources: list[Source]) -> None:

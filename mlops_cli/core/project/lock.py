@@ -23,13 +23,17 @@ _HEADER = "# Written by mlo. Edit mlo.yaml instead; keep this file in git.\n"
 
 
 class StageLock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A stage's last accepted result: what it read, and what it wrote. `key` names it in the run cache."""
+    """A stage's last accepted result: what it read, and what it wrote. `key` names it in the run cache.
+
+    `facts` are what else the result hangs on, where the stage says so: cwd, env, notebook, launch, persist.
+    """
 
     key: str
     cmd: str
     deps: dict[str, str] = {}
     params: dict[str, Any] = {}
     outs: dict[str, Entry] = {}
+    facts: dict[str, Any] = {}
 
 
 class SourceLock(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

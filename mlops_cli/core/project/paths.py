@@ -18,10 +18,15 @@ def is_reserved(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ProjectPaths:
-    """The layout under `root`; `cache` may lie elsewhere (`cache: {dir: ...}`)."""
+    """The layout under `root`; `cache` may lie elsewhere (`cache: {dir: ...}`).
+
+    A working copy of a project has an index, locks and failures of its own, and shares the runs of the project that it
+    is a copy of: `home` is that project's `.mlo`.
+    """
 
     root: Path
     cache_dir: Path | None = None
+    home: Path | None = None
 
     @property
     def private(self) -> Path:
@@ -45,15 +50,19 @@ class ProjectPaths:
 
     @property
     def database(self) -> Path:
-        return self.private / "mlo.db"
+        return (self.home or self.private) / "mlo.db"
 
     @property
     def spool(self) -> Path:
-        return self.private / "spool"
+        return (self.home or self.private) / "spool"
 
     @property
     def predictions(self) -> Path:
         return self.private / "predictions"
+
+    @property
+    def running(self) -> Path:
+        return self.private / "running"
 
     @property
     def failed(self) -> Path:

@@ -1,4 +1,5 @@
 """mlo.yaml as types. A field here is a key there; nothing else is accepted."""
+# ruff: noqa: RUF012 - a Struct copies its defaults
 
 from __future__ import annotations
 
@@ -8,58 +9,21 @@ import msgspec
 from msgspec import Meta
 
 from mlops_cli.core.base.records import MODEL_NAME
+from mlops_cli.core.project.stages import Duration, Environment, Link, PathText, Plot, Size, Stage, Strict
 
-Duration = Annotated[str, Meta(pattern=r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w)\s*$", description="as in 30m, 24h, 7d")]
-Size = Annotated[str, Meta(pattern=r"^\s*\d+(\.\d+)?\s*([KMG]i?)?B\s*$", description="as in 8MiB")]
+__all__ = ["Plot", "Project", "Stage", "json_schema"]
+
 Name = Annotated[str, Meta(pattern=f"^{MODEL_NAME.pattern}$")]
-PathText = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    pass
-
-
-class Plot(_Strict, frozen=True):
-    """A table a stage writes, drawn as a line: CSV or JSON with columns x and y."""
-
-    path: PathText
-    x: str | None = None
-    y: str | None = None
-    title: str | None = None
-
-
-class Stage(_Strict, frozen=True):
-    """One step of the pipeline: a command, what it reads and what it writes."""
-
-    cmd: Annotated[str, Meta(min_length=1)] | Annotated[list[str], Meta(min_length=1)]
-    deps: list[PathText] = []
-    params: list[str] = []
-    outs: list[PathText] = []
-    metrics: list[PathText] = []
-    plots: list[PathText | Plot] = []
-    checks: list[PathText] = []
-    timeout: Duration | None = None
-    retries: Annotated[int, Meta(ge=0, le=100)] = 0
-    pass_env: list[str] = []
-
-    @property
-    def plot_paths(self) -> list[str]:
-        return [plot if isinstance(plot, str) else plot.path for plot in self.plots]
-
-    @property
-    def written(self) -> list[str]:
-        """Every path the stage writes: outs, metrics, plots."""
-        return [*self.outs, *self.metrics, *self.plot_paths]
-
-
-class Evaluate(_Strict, frozen=True):
+class Evaluate(Strict, frozen=True):
     """Labelled rows on which every candidate is scored."""
 
     data: PathText
     target: str
 
 
-class Model(_Strict, frozen=True):
+class Model(Strict, frozen=True):
     """The model that this project makes."""
 
     name: Name
@@ -71,7 +35,7 @@ class Model(_Strict, frozen=True):
     trusted: list[str] = []
 
 
-class Serve(_Strict, frozen=True):
+class Serve(Strict, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     log: bool | str = True
@@ -79,7 +43,7 @@ class Serve(_Strict, frozen=True):
     max_rows: Annotated[int, Meta(ge=1)] = 100_000
 
 
-class Drift(_Strict, frozen=True):
+class Drift(Strict, frozen=True):
     window: Duration = "24h"
     alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.01
     floor: Annotated[float, Meta(ge=0, lt=1)] = 0.05
@@ -91,7 +55,7 @@ class Drift(_Strict, frozen=True):
     ] = "2/3"
 
 
-class Retrain(_Strict, frozen=True):
+class Retrain(Strict, frozen=True):
     triggers: tuple[Literal["drift", "performance", "age"], ...] = ("drift",)
     holdout: PathText | None = None
     cooldown: Duration = "7d"
@@ -101,23 +65,24 @@ class Retrain(_Strict, frozen=True):
     promote: bool = True
 
 
-class Cache(_Strict, frozen=True):
+class Cache(Strict, frozen=True):
     dir: str | None = None
-    link: tuple[Literal["reflink", "hardlink", "symlink", "copy"], ...] = ("reflink", "copy")
+    link: tuple[Link, ...] = ("reflink", "copy")
 
 
-class RemoteConfig(_Strict, frozen=True):
+class RemoteConfig(Strict, frozen=True):
     url: str
     trust: Literal["private", "shared"] = "private"
     options: dict[str, Any] = {}
 
 
-class Project(_Strict, frozen=True):
+class Project(Strict, frozen=True):
     """The whole of mlo.yaml."""
 
     name: Name
     params: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
+    env: Environment | None = None
     model: Model | None = None
     serve: Serve = Serve()
     drift: Drift = Drift()

@@ -16,8 +16,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `params` are those declared and those logged. `inputs` maps each path that no stage makes to its digest,
     `outputs` each path a stage made to what it holds. `diff` is the digest, in the store, of the patch against
-    `commit`. `pid`, `host` and `born` (when that process started, so that a reused pid is not mistaken for it)
-    tell whether a running run still lives; `born` is filled in by RunStore.start.
+    `commit`; `code` are the files that the stages read and git does not track. `parent` is the run that this one is a
+    part of, as each point of a sweep is. `pid`, `host` and `born` (when that process started, so that a reused pid is
+    not mistaken for it) tell whether a running run still lives; `born` is filled in by RunStore.start.
     """
 
     id: str
@@ -40,7 +41,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     branch: str | None = None
     dirty: bool = False
     diff: str | None = None
+    code: dict[str, Entry] = {}
     environment: dict[str, Any] = {}
+    parent: str | None = None
     pid: int = 0
     host: str = ""
     born: str = ""

@@ -78,5 +78,7 @@ def _report(root: Path, file: Path) -> CheckReport:
 
 def suites_of(workspace: Workspace) -> list[Path]:
     """The checks files that mlo.yaml names, and those in checks/."""
-    named = [safe_join(workspace.root, path) for stage in workspace.project.stages.values() for path in stage.checks]
+    named = [
+        safe_join(workspace.root, path) for stage in workspace.project.stages.values() for path in stage.checks_files
+    ]
     return list(dict.fromkeys([*named, *sorted((workspace.root / FOLDER).glob("*.yaml"))]))

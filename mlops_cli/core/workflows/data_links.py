@@ -10,9 +10,10 @@ import msgspec
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.data import names
 from mlops_cli.core.data.compare import SELF, items_here, items_of
-from mlops_cli.core.data.linking import Linked, Way, link_files, unprotect
+from mlops_cli.core.data.linking import Linked, Way, link_files
 from mlops_cli.core.errors import NotFound
 from mlops_cli.core.project.lock import Lock
+from mlops_cli.core.store.owning import unprotect
 from mlops_cli.core.workflows.workspace import Workspace
 
 

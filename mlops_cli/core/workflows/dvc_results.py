@@ -56,11 +56,12 @@ def stage_lock(
                 raise NotHonest(f"its dep {path} is not here")
             deps[path] = found.digest
     key = stage_key(
-        node.stage.cmd,
+        node.command,
         deps=deps,
         params={},
         outs=node.outs,
         pass_env=passed(workspace.environ, node.stage.pass_env),
+        facts={},
     )
     return StageLock(key, node.command_text, dict(sorted(deps.items())), {}, outs)
 

@@ -11,9 +11,11 @@ from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.graph import Graph, Node, build_graph
 from mlops_cli.core.pipeline.journal import Marker, read_marker
 from mlops_cli.core.pipeline.params import lay_over
-from mlops_cli.core.pipeline.plan import Action, Decision, Planner, Reason
+from mlops_cli.core.pipeline.plan import Elsewhere, Planner, Wishes
+from mlops_cli.core.pipeline.reasons import Action, Decision, Reason
 from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.pipeline.worktree import WorkTree
+from mlops_cli.core.project.expand import expand
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -29,6 +31,32 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     planner: Planner
     params: dict[str, Any]
     overrides: dict[str, Any]
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is asked for.
+
+    `stages` are brought up to date with all that they depend on (all if none is named); `until` names more of them;
+    `since` leaves out what does not stand below it; `alone` leaves out what they depend on. `overrides` are the texts
+    of `-P name=value`. `force` runs the named stages, or all, even if they are up to date, and lets go of uncached
+    outputs; `accept` takes what stands at the outputs of a stage as its result. Without `from_cache` nothing is
+    restored; with `pull` missing inputs and results come from the remote. `jobs` stages run at once. Without `wait` it
+    is an error that another mlo holds what a stage needs. `parent` is the run that this one belongs to.
+    """
+
+    stages: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+    alone: bool = False
+    overrides: dict[str, str] = {}
+    force: bool = False
+    accept: tuple[str, ...] = ()
+    from_cache: bool = True
+    pull: bool = False
+    jobs: int = 1
+    keep_going: bool = False
+    wait: bool = True
+    parent: str | None = None
 
 
 class StageReasons(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,20 +88,29 @@ class Dag(msgspec.Struct, frozen=True):
     stages: tuple[DagStage, ...]
 
 
+def graph_of(workspace: Workspace, params: Mapping[str, Any], lock: Lock) -> Graph:
+    """The graph of all stages, written out with these parameters in force. Raises ProjectError."""
+    if not workspace.templates:
+        raise ProjectError("mlo.yaml has no stages", hint="add one: stages: {train: {cmd: python train.py}}")
+    return build_graph(expand(workspace.templates, params), root=workspace.root, data=lock.data)
+
+
+def selected(graph: Graph, request: RunRequest) -> list[Node]:
+    return graph.select(request.stages, since=request.since, until=request.until, alone=request.alone)
+
+
 def assemble(
-    workspace: Workspace, stages: Sequence[str] = (), *, overrides: Mapping[str, str] | None = None, force: bool = False
+    workspace: Workspace, request: RunRequest | None = None, *, elsewhere: Elsewhere | None = None
 ) -> Pipeline:
     """Read mlo.yaml and mlo.lock as a pipeline, and refuse everything that is wrong before anything runs.
 
-    `force` means the named stages, or all if none is named. Raises ProjectError, NotFound, UsageError.
+    `elsewhere` is where results and their bytes may be fetched from. Raises ProjectError, NotFound, UsageError.
     """
-    project = workspace.project
-    if not project.stages:
-        raise ProjectError("mlo.yaml has no stages", hint="add one: stages: {train: {cmd: python train.py}}")
-    lock = workspace.read_lock()
-    graph = build_graph(project.stages, root=workspace.root, data=lock.data)
-    nodes = graph.select(stages)
-    params, typed = lay_over(project.params, overrides or {})
+    request = request or RunRequest()
+    project, lock = workspace.project, workspace.read_lock()
+    params, typed = lay_over(project.params, request.overrides)
+    graph = graph_of(workspace, params, lock)
+    nodes = selected(graph, request)
     made = [*lock.data, *(path for node in graph.nodes.values() for path in node.outs)]
     tree = WorkTree(
         workspace.root,
@@ -85,8 +122,14 @@ def assemble(
         progress=workspace.progress,
     )
     results = ResultCache(workspace.paths.cache)
-    forced = (stages or graph.nodes) if force else ()
-    planner = Planner(tree, lock, results, params=params, environ=workspace.environ, forced=forced)
+    forced = [member for name in request.stages for member in graph.named(name)] or list(graph.nodes)
+    wishes = Wishes(
+        forced=frozenset(forced if request.force else ()),
+        accepted=frozenset(member for name in request.accept for member in graph.named(name)),
+        from_cache=request.from_cache,
+        elsewhere=elsewhere,
+    )
+    planner = Planner(tree, lock, results, params=params, environ=workspace.environ, env=project.env, wishes=wishes)
     planner.check(nodes)
     return Pipeline(
         graph=graph,
@@ -102,7 +145,7 @@ def assemble(
 
 def why_stage(workspace: Workspace, stage: str) -> StageReasons:
     """Why `mlo run STAGE` would run a stage, bring it back or leave it. Raises NotFound for an unknown stage."""
-    pipeline = assemble(workspace, [stage])
+    pipeline = assemble(workspace, RunRequest(stages=(stage,)))
     decisions = pipeline.planner.foresee(pipeline.nodes)
     mine = decisions[-1]
     node = pipeline.nodes[-1]
@@ -124,8 +167,8 @@ def why_stage(workspace: Workspace, stage: str) -> StageReasons:
 
 def describe_dag(workspace: Workspace, stages: Sequence[str] = ()) -> Dag:
     """The stages and what stands between them. Raises ProjectError, NotFound."""
-    graph = build_graph(workspace.project.stages, root=workspace.root, data=workspace.read_lock().data)
-    nodes = graph.select(stages)
+    lock = workspace.read_lock()
+    nodes = build_graph(workspace.project.stages, root=workspace.root, data=lock.data).select(stages)
     return Dag(tuple(DagStage(node.name, node.upstream, node.deps, node.outs) for node in nodes))
 
 

@@ -23,7 +23,7 @@ from mlops_cli.core.workflows.findings import failed_checks, material, measure, 
 from mlops_cli.core.workflows.holdout import Holdout, judge, read_holdout, shown_path, training_rows
 from mlops_cli.core.workflows.promote import PRODUCTION, Promotion, promote_model
 from mlops_cli.core.workflows.register import known_version, register_model
-from mlops_cli.core.workflows.run import run_pipeline
+from mlops_cli.core.workflows.run import plan_run, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
 Outcome = Literal["nothing_due", "held", "would_retrain", "too_few_labels", "promoted", "registered", "rejected"]
@@ -161,7 +161,7 @@ class _Retraining:
         answer = self._with_holdout(answer, holdout)
         if answer.outcome == "too_few_labels":
             return answer
-        plan = run_pipeline(self.workspace, dry=True)
+        plan = plan_run(self.workspace)
         stages = ", ".join(f"{decision.stage} ({decision.action})" for decision in plan.plan)
         steps = (
             f"run the pipeline: {stages}",

@@ -174,7 +174,7 @@ def version_root(version: Version, title: str = "") -> Root:
 def run_entries(run: Run) -> tuple[Entry, ...]:
     """What a run made: artifacts, its model, outputs."""
     entries = [*run.artifacts.values(), *run.outputs.values()]
-    entries += [entry for stage in run.stages for entry in stage.outs.values()]
+    entries += [*run.code.values(), *(entry for stage in run.stages for entry in stage.outs.values())]
     if run.model is not None and run.model.entry is not None:
         entries.append(run.model.entry)
     return tuple(dict.fromkeys(entries))

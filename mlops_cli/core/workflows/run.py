@@ -7,32 +7,42 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import msgspec
 
 from mlops_cli.core.base.clock import format_time
-from mlops_cli.core.base.git import begin_head
+from mlops_cli.core.base.files import FileLock
+from mlops_cli.core.base.git import Commit, begin_head
 from mlops_cli.core.base.records import Entry, Logged, Metric, StageRecord
 from mlops_cli.core.data.ignore import edit_ignored
-from mlops_cli.core.pipeline.execute import execute, recover
+from mlops_cli.core.pipeline.admission import Admission, Machine
+from mlops_cli.core.pipeline.command import Opened
+from mlops_cli.core.pipeline.execute import Executor
+from mlops_cli.core.pipeline.graph import Node, overlap
 from mlops_cli.core.pipeline.journal import Marker, read_marker, write_marker
-from mlops_cli.core.pipeline.params import flat, lookup
-from mlops_cli.core.pipeline.plan import Decision
-from mlops_cli.core.pipeline.process import Echo, interruptible
+from mlops_cli.core.pipeline.params import flat
+from mlops_cli.core.pipeline.process import interruptible
+from mlops_cli.core.pipeline.reasons import Decision
+from mlops_cli.core.pipeline.recovery import begin
 from mlops_cli.core.pipeline.results import Result
 from mlops_cli.core.pipeline.stage import Surroundings
+from mlops_cli.core.pipeline.watching import Noting, Watcher
 from mlops_cli.core.project.lock import StageLock
+from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.tracking.environment import describe_environment
 from mlops_cli.core.tracking.names import run_name
 from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
-from mlops_cli.core.workflows.plan import Pipeline, assemble
+from mlops_cli.core.workflows.code import begin_untracked
+from mlops_cli.core.workflows.lock_keeper import LockKeeper
+from mlops_cli.core.workflows.plan import Pipeline, RunRequest, assemble
 from mlops_cli.core.workflows.recall import recall
 from mlops_cli.core.workflows.workspace import Workspace
 
-LOCK_SHARE = 0.05  # of the time of a run may go into writing mlo.lock
+DONE = ("ran", "restored", "cached")
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,41 +65,48 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_pipeline(
-    workspace: Workspace,
-    stages: Sequence[str] = (),
-    *,
-    overrides: Mapping[str, str] | None = None,
-    force: bool = False,
-    dry: bool = False,
-    wait: bool = True,
-    echo: Echo | None = None,
+    workspace: Workspace, request: RunRequest | None = None, *, watcher: Watcher | None = None
 ) -> RunResult:
-    """Run the stages (all if none is named) and what they depend on; what is up to date is left or restored.
+    """Run the stages that are asked for (all if none is named) and what they depend on; what is up to date is left or
+    restored.
 
-    `overrides` are the texts of `-P name=value`; with any, mlo.lock stays as it is. `echo` hears what the stages
-    print. Raises StageFailed or Refused (a check) after the failed run is recorded and the previous outputs are back;
-    Locked if another mlo holds the project and not `wait`; ProjectError, NotFound, UsageError before anything runs.
+    With overrides mlo.lock stays as it is. Raises StageFailed or Refused (a check) after the failed run is recorded and
+    the previous outputs are back; Locked if another mlo holds what a stage needs and it shall not wait; ProjectError,
+    NotFound, UsageError before anything runs.
     """
-    if dry:
-        pipeline = assemble(workspace, stages, overrides=overrides, force=force)
-        decisions = tuple(pipeline.planner.foresee(pipeline.nodes))
-        return RunResult(run="", name="", status="planned", plan=decisions, overrides=pipeline.overrides)
-    with workspace.exclusive(wait=wait), interruptible():
-        pipeline = assemble(workspace, stages, overrides=overrides, force=force)
-        return _Runner(workspace, pipeline, force=force, echo=echo).run()
+    request = request or RunRequest()
+    with interruptible():
+        elsewhere = None
+        if request.pull:
+            from mlops_cli.core.workflows.elsewhere import RemoteResults, bring_inputs  # it knows every remote
+
+            elsewhere = RemoteResults(workspace)
+            bring_inputs(workspace, request)
+        pipeline = assemble(workspace, request, elsewhere=elsewhere)
+        return _Runner(workspace, pipeline, request, watcher or Noting(workspace.progress)).run()
+
+
+def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResult:
+    """What `run_pipeline` would do, and why; nothing changes. Raises as it does before anything runs."""
+    pipeline = assemble(workspace, request)
+    decisions = tuple(pipeline.planner.foresee(pipeline.nodes))
+    return RunResult(run="", name="", status="planned", plan=decisions, overrides=pipeline.overrides)
 
 
 class _Runner:
     """One run from its start to its record. Also the pipeline's Recorder."""
 
-    def __init__(self, workspace: Workspace, pipeline: Pipeline, *, force: bool, echo: Echo | None) -> None:
+    def __init__(self, workspace: Workspace, pipeline: Pipeline, request: RunRequest, watcher: Watcher) -> None:
         self._workspace = workspace
         self._pipeline = pipeline
+        self._request = request
         self._id = secrets.token_hex(16)
         self._records: list[StageRecord] = []
         self._unsaved: list[Logged] = []
         self._lock = LockKeeper(workspace, pipeline)
         self._marker_path = workspace.paths.private / "worktree.json"
+        self._admission = Admission(Machine.here(workspace.environ), request.jobs)
+        self._admission.check(pipeline.nodes)
         self._around = Surroundings(
             run=self._id,
             paths=workspace.paths,
@@ -101,27 +118,41 @@ class _Runner:
             params=pipeline.params,
             read_spool=lambda folder: read_spool(folder, workspace.store),
             check=self._check,
+            hold=self._hold,
+            alone=self._alone,
+            open_environment=self._open_environment,
             model_path=workspace.project.model.path if workspace.project.model else None,
-            echo=echo,
-            force=force,
+            env=workspace.project.env,
+            watcher=watcher,
+            force=request.force,
         )
 
     def run(self) -> RunResult:
+        begin(self._around)
+        try:
+            self._ignore_outputs()
+            return self._recorded()
+        finally:
+            self._around.journal.close()
+
+    def _recorded(self) -> RunResult:
         workspace, pipeline = self._workspace, self._pipeline
-        recover(self._around)
         begun = time.monotonic()
-        commit_of = begin_head(workspace.root)
-        self._ignore_outputs()
+        commit_of, code_of = begin_head(workspace.root), self._begin_code()
         run = workspace.runs.start(self._opened())
-        commit = commit_of()
-        if commit is not None:
-            diff = str(workspace.store.put_bytes(commit.diff)) if commit.dirty else None
-            facts = {"commit": commit.sha, "branch": commit.branch, "dirty": commit.dirty, "diff": diff}
-            run = msgspec.structs.replace(run, **facts)
+        run = self._with_code(run, commit_of(), code_of())
         status: Status = "failed"
         try:
             self._keep_data()
-            execute(pipeline.nodes, pipeline.planner, self._around, self, recall=self._recall)
+            Executor(
+                pipeline.nodes,
+                pipeline.planner,
+                self._around,
+                self,
+                admission=self._admission,
+                recall=self._recall,
+                keep_going=self._request.keep_going,
+            ).run()
             status = "finished"
         except KeyboardInterrupt:
             status = "killed"
@@ -129,7 +160,8 @@ class _Runner:
         finally:
             self._lock.close()
             pipeline.tree.index.save()
-            self._mark_worktree()
+            with workspace.recording():
+                self._mark_worktree()
             run = self._finish(run, status)
         return RunResult(
             run=run.id,
@@ -143,12 +175,52 @@ class _Runner:
             worktree=read_marker(self._marker_path) is not None,
         )
 
+    # -- what the stages stand on ----------------------------------------------------------------------------
+
+    def _hold(self, node: Node) -> AbstractContextManager[None]:
+        """The outputs alone; among others what it reads of other stages and of added data, which mlo may write."""
+        nodes, data = self._pipeline.graph.nodes, self._pipeline.lock.data
+        made = {out for name in node.upstream for out in nodes[name].outs if any(overlap(out, it) for it in node.deps)}
+        added = {path for path in data if any(overlap(path, it) for it in node.deps)}
+        return self._workspace.holding_for_stage(
+            node.outs, [*made, *added], wait=self._request.wait, given_up=lambda: self._around.stop.is_asked
+        )
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[bool]:
+        """Be the only one, of all who share the cache, that computes this key."""
+        path = self._workspace.paths.cache / "running" / key
+        lock = FileLock(path, command=self._workspace.command_line)
+        waited = lock.acquire(
+            waiting=lambda holder: self._workspace.progress.note(f"the same result is being made by {holder}; waiting"),
+            given_up=lambda: self._around.stop.is_asked,
+        )
+        try:
+            yield waited
+        finally:
+            # Who waits for the file that goes here computes once more beside the next one; nothing is lost by that.
+            path.unlink(missing_ok=True)
+            lock.release()
+
+    def _open_environment(self, env: Environment) -> Opened:
+        from mlops_cli.core.pipeline.environments import open_environment
+
+        return open_environment(
+            env,
+            root=self._workspace.root,
+            cache=self._workspace.paths.cache,
+            environ=self._workspace.environ,
+            progress=self._workspace.progress,
+        )
+
     # -- the record ----------------------------------------------------------------------------------------
 
     def _opened(self) -> Run:
         workspace = self._workspace
-        declared = (name for node in self._pipeline.nodes for name in node.stage.params)
-        values = {name: lookup(self._pipeline.params, name) for name in declared}
+        values: dict[str, Any] = {}
+        for node in self._pipeline.nodes:
+            if not any(name.partition(":")[0] in node.feeds for name in node.stage.params):
+                values |= self._pipeline.planner.params_of(node)
         return Run(
             id=self._id,
             name=run_name(self._id),
@@ -159,7 +231,22 @@ class _Runner:
             overrides=self._pipeline.overrides,
             pid=os.getpid(),
             environment=describe_environment(),
+            parent=self._request.parent,
         )
+
+    def _begin_code(self) -> Callable[[], dict[str, Entry]]:
+        graph = self._pipeline.graph
+        made = [*self._pipeline.lock.data, *(path for node in graph.nodes.values() for path in node.outs)]
+        read = {path for node in self._pipeline.nodes for path in node.files}
+        return begin_untracked(self._pipeline.tree, self._workspace.root, read, made)
+
+    def _with_code(self, run: Run, commit: Commit | None, code: dict[str, Entry]) -> Run:
+        """The run with the code that it runs: commit, patch, and the files that it reads and git does not know."""
+        run = msgspec.structs.replace(run, code=code)
+        if commit is None:
+            return run
+        diff = str(self._workspace.store.put_bytes(commit.diff)) if commit.dirty else None
+        return msgspec.structs.replace(run, commit=commit.sha, branch=commit.branch, dirty=commit.dirty, diff=diff)
 
     def _finish(self, run: Run, status: Status) -> Run:
         workspace = self._workspace
@@ -227,16 +314,17 @@ class _Runner:
     def _ignore_outputs(self) -> None:
         """Keep outputs out of git: the cache has their bytes, and mlo.lock names them. Whatever is neither an output
         nor added data any more is let go."""
-        if self._pipeline.overrides:
+        if self._pipeline.overrides or self._workspace.home is not None:
             return
         outs = {path for node in self._pipeline.graph.nodes.values() for path in node.outs}
         private = self._workspace.paths.private.name
-        edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._pipeline.lock.data, private])
+        with self._workspace.recording(wait=self._request.wait):
+            edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._pipeline.lock.data, private])
 
     def _mark_worktree(self) -> None:
         """Say which stages' outputs are not those of mlo.lock."""
         before = read_marker(self._marker_path)
-        touched = {record.name for record in self._records if record.status != "failed"}
+        touched = {record.name for record in self._records if record.status in DONE}
         others = [name for name in before.stages if name not in touched] if before is not None else []
         if not self._pipeline.overrides:
             after = msgspec.structs.replace(before, stages=tuple(others)) if before is not None else None
@@ -246,49 +334,12 @@ class _Runner:
         deviating = [
             record.name
             for record in self._records
-            if record.status != "failed" and (record.name not in locked or locked[record.name].outs != record.outs)
+            if record.status in DONE and (record.name not in locked or locked[record.name].outs != record.outs)
         ]
         if deviating:
             write_marker(self._marker_path, Marker(self._id, self._pipeline.overrides, (*deviating, *others)))
         elif before is not None:
             write_marker(self._marker_path, msgspec.structs.replace(before, stages=tuple(others)))
-
-
-class LockKeeper:
-    """mlo.lock while a run goes on: written after each stage, unless stages end faster than it can be written.
-
-    What a killed run did not write yet is in the run cache, so the next run finds those stages done all the same.
-    With overrides nothing is ever written.
-    """
-
-    def __init__(self, workspace: Workspace, pipeline: Pipeline) -> None:
-        self._workspace = workspace
-        self._writes = not pipeline.overrides
-        known = {name: stage for name, stage in pipeline.lock.stages.items() if name in pipeline.graph.nodes}
-        self._lock = pipeline.lock
-        self._stages = known
-        self._changed = known != pipeline.lock.stages
-        self._next_s = 0.0  # by the monotonic clock
-
-    def accept(self, record: StageRecord, accepted: StageLock) -> None:
-        if self._stages.get(record.name) == accepted:
-            return
-        self._stages[record.name] = accepted
-        self._changed = True
-        if record.status == "ran" and time.monotonic() >= self._next_s:
-            self._write()
-
-    def close(self) -> None:
-        self._write()
-
-    def _write(self) -> None:
-        if not self._writes or not self._changed:
-            return
-        begun = time.monotonic()
-        self._workspace.write_lock(msgspec.structs.replace(self._lock, stages=dict(self._stages)))
-        self._changed = False
-        ended = time.monotonic()
-        self._next_s = ended + (ended - begun) / LOCK_SHARE
 
 
 def joined(parts: Sequence[Logged]) -> Logged:

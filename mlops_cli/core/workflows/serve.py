@@ -12,6 +12,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from mlops_cli.core.base.records import ModelRef, ResolvedModel
+from mlops_cli.core.base.sizes import parse_size
 from mlops_cli.core.errors import Exit, MloError
 from mlops_cli.core.models.save import EXAMPLE_FILE
 from mlops_cli.core.predictions.open import open_log, outbox_folder
@@ -20,7 +21,7 @@ from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
 from mlops_cli.core.serving.batching import single_threaded
 from mlops_cli.core.serving.guard import Guard, require_token
-from mlops_cli.core.serving.limits import Limits, parse_size
+from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Served, make_served
 from mlops_cli.core.serving.reload import Source
 from mlops_cli.core.serving.server import Server, bind, url_of

@@ -173,7 +173,7 @@ def push_project(workspace: Workspace, *, remote: str | None = None, jobs: int |
     transfer = _push(workspace, there, together, jobs=jobs)
     for run in runs:
         there.put(run_key(run.id), workspace.runs.manifest(run.id))
-    push_results(workspace, there)
+    push_results(workspace, there, runs)
     there.settle()
     whole = sum(_version_entries(version).keys() <= present.keys() for version in versions)
     stays = workspace.registry_remote is None
@@ -245,6 +245,13 @@ def _pull(
     )
 
 
+def bring_entries(workspace: Workspace, there: Remote, entries: Mapping[str, Entry]) -> None:
+    """Fetch into the cache what of the entries a remote has, and may give. Raises RemoteError."""
+    passing = {name: entry for name, entry in entries.items() if may_pass(there, entry.digest)}
+    with workspace.store.writing():
+        _pull(workspace, there, passing)
+
+
 def _bring_tree(workspace: Workspace, there: Remote, digest: str) -> None:
     _pull(workspace, there, single_objects([digest]))
 
@@ -301,7 +308,7 @@ def _versions(workspace: Workspace) -> list[Version]:
 
 
 def _run_entries(run: Run) -> dict[str, Entry]:
-    found = {f"{run.short}:{name}": entry for name, entry in run.artifacts.items()}
+    found = {f"{run.short}:{name}": entry for name, entry in (run.code | run.artifacts).items()}
     if run.model is not None and run.model.entry is not None:
         found[f"{run.short}:{run.model.path}"] = run.model.entry
     return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mlops_cli.core.base.clock import Clock, clock_from
 from mlops_cli.core.base.files import FileLock, user_path
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.errors import Locked, NotFound, ProjectError
+from mlops_cli.core.project.expand import expand
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.lock import Lock, read_lock, write_lock
 from mlops_cli.core.project.paths import ProjectPaths
@@ -44,16 +47,23 @@ class Workspace:
         *,
         command_line: str = "mlo",
         progress: Progress | None = None,
+        home: ProjectPaths | None = None,
     ) -> None:
         self.root = root
-        self.project = project
+        self.templates = project.stages  # as they stand in mlo.yaml; the project's are written out
+        self.project = msgspec.structs.replace(project, stages=expand(project.stages, project.params))
         self.settings = settings
         self.environ = environ
         self.command_line = command_line
         self.progress: Progress = progress or Silent()
         self.clock: Clock = clock_from(environ)
+        self.environment: str | None = None  # the overlay's name
         cache = project.cache.dir
-        self.paths = ProjectPaths(root, (root / user_path(cache, "cache.dir")) if cache else None)
+        self.home = home
+        if home is not None:
+            self.paths = ProjectPaths(root, home.cache, home.private)
+        else:
+            self.paths = ProjectPaths(root, (root / user_path(cache, "cache.dir")) if cache else None)
 
     @classmethod
     def find(
@@ -64,11 +74,30 @@ class Workspace:
         environment: str | None = None,
         command_line: str = "mlo",
         progress: Progress | None = None,
+        home: ProjectPaths | None = None,
     ) -> Workspace:
-        """The project at or above `start`. Raises ProjectError if there is none or it does not read."""
+        """The project at or above `start`; with `home`, as a working copy of the project whose paths those are.
+
+        Raises ProjectError if there is none or it does not read.
+        """
         root = find_root(start)
         loaded = load(root, environ, environment=environment)
-        return cls(root, loaded.project, loaded.settings, environ, command_line=command_line, progress=progress)
+        opened = cls(
+            root, loaded.project, loaded.settings, environ, command_line=command_line, progress=progress, home=home
+        )
+        opened.environment = environment
+        return opened
+
+    def at(self, root: Path) -> Workspace:
+        """The working copy of this project in another folder, which shares the cache and the runs."""
+        return Workspace.find(
+            root,
+            self.environ,
+            environment=self.environment,
+            command_line=self.command_line,
+            progress=self.progress,
+            home=self.home or self.paths,
+        )
 
     # -- mlo.lock ------------------------------------------------------------------------------------------
 
@@ -80,9 +109,9 @@ class Workspace:
 
     @contextmanager
     def exclusive(self, *, wait: bool = True) -> Iterator[None]:
-        """Hold the project: one writer of the work tree and mlo.lock at a time.
+        """Hold mlo.lock and all paths that nobody holds by name: one writer at a time.
 
-        Raises Locked if not `wait`, and within a stage of this project: its run would wait for it for ever.
+        Raises Locked if not `wait`, and within a stage of this project, whose run counts on what it saw.
         """
         with self._held("project", wait=wait):
             yield
@@ -105,36 +134,78 @@ class Workspace:
             yield
 
     @contextmanager
-    def _held(self, what: str, *, wait: bool, shared: bool = False) -> Iterator[None]:
-        name = what if what == "project" else f"path-{sha256(what.encode()).hexdigest()[:16]}"
-        lock = FileLock(self.paths.locks / name, command=self.command_line)
-        stage = self._stage_around
-        try:
-            lock.acquire(
-                wait=wait and stage is None,
-                waiting=lambda holder: self.progress.note(f"waiting for {holder}"),
-                shared=shared,
-            )
-        except Locked as error:
-            message = f"{what}{error.message.removeprefix(name)}"
-            if stage is None:
-                raise Locked(message, hint=error.hint) from None
-            raise Locked(
-                f"{message}, and this is its stage {stage}",
-                hint="a stage cannot change the project that runs it; do that before or after mlo run",
-            ) from None
+    def holding_for_stage(
+        self, outs: Sequence[str], deps: Sequence[str], *, wait: bool, given_up: Callable[[], bool]
+    ) -> Iterator[None]:
+        """Hold a stage's outputs, and keep what it reads from being written, until it ends. mlo.lock stays free.
+
+        `given_up` ends a wait. Raises Locked if not `wait`.
+        """
+        alone, among = sorted(outs)[:_HELD], sorted(deps)[:_HELD]
+        above = {parent.as_posix() for name in (*alone, *among) for parent in PurePosixPath(name).parents}
+        with ExitStack() as held:
+            for name in sorted({*alone, *among, *above} - {"."}):
+                lock = self._lock_of(name)
+                self._acquire(lock, name, wait=wait, shared=name not in alone, given_up=given_up)
+                held.callback(lock.release)
+            yield
+
+    @contextmanager
+    def recording(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold mlo.lock for a moment, from a run whose stages hold their own paths. Raises Locked if not `wait`."""
+        lock = self._lock_of("project")
+        self._acquire(lock, "project", wait=wait)
         try:
             yield
         finally:
             lock.release()
 
+    @contextmanager
+    def _held(self, what: str, *, wait: bool, shared: bool = False) -> Iterator[None]:
+        lock, stage = self._lock_of(what), self._stage_around
+        if stage is not None:
+            raise Locked(
+                f"{what} is held by a run of this project, and this is its stage {stage}",
+                hint="a stage cannot change the project that runs it; do that before or after mlo run",
+            )
+        self._acquire(lock, what, wait=wait, shared=shared)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock_of(self, what: str) -> FileLock:
+        name = what if what == "project" else f"path-{sha256(what.encode()).hexdigest()[:16]}"
+        return FileLock(self.paths.locks / name, command=self.command_line)
+
+    def _acquire(
+        self,
+        lock: FileLock,
+        what: str,
+        *,
+        wait: bool,
+        shared: bool = False,
+        given_up: Callable[[], bool] | None = None,
+    ) -> None:
+        try:
+            lock.acquire(
+                wait=wait,
+                waiting=lambda holder: self.progress.note(f"waiting for {what}, held by {holder}"),
+                shared=shared,
+                given_up=given_up,
+            )
+        except Locked as error:
+            raise Locked(f"{what} is held by {error.message.partition(' is held by ')[2]}", hint=error.hint) from None
+
     @property
     def _stage_around(self) -> str | None:
-        """The stage of this project that this process was started by, if any."""
-        root = self.environ.get("MLO_ROOT")
-        if "MLO_RUN_ID" not in self.environ or not root or Path(root).resolve() != self.root.resolve():
+        """The stage of this project that this process was started by, if its run still goes on."""
+        root, run = self.environ.get("MLO_ROOT"), self.environ.get("MLO_RUN_ID")
+        if not run or not root or Path(root).resolve() != self.root.resolve():
             return None
-        return self.environ.get("MLO_STAGE", "")
+        from mlops_cli.core.pipeline.journal import is_alive
+
+        return self.environ.get("MLO_STAGE", "") if is_alive(self.paths.running, run) else None
 
     # -- rooms ---------------------------------------------------------------------------------------------
 

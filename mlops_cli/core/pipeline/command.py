@@ -1,0 +1,93 @@
+"""How a stage's command is started: in which folder, environment and container, by which launcher."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from mlops_cli.core.base.files import safe_join
+from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.pipeline.graph import Node
+
+Command = str | list[str]  # a string is the shell's
+
+
+class Opened(Protocol):
+    """An environment that is ready. `python` is what stands for mlo's own Python in it; None if nobody knows."""
+
+    python: Path | None
+
+    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What a process in it sees beside, or in place of, the variables of `environ`."""
+
+    def wrap(self, command: Command, *, root: Path, folder: Path, told: Mapping[str, str], title: str) -> Command:
+        """The command that runs `command` in it; `told` are the variables that have to get in from outside."""
+
+    def end(self, title: str) -> None:
+        """End what `wrap` started and no signal to its processes would reach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A command ready to start. `end` reaches what its process group does not hold; `explain` finds, in the last lines
+    of a failure, what to do about it."""
+
+    arguments: Command
+    folder: Path
+    environ: Mapping[str, str]
+    end: Callable[[], None] = field(default=lambda: None)
+    explain: Callable[[str], str | None] = field(default=lambda lines: None)
+
+
+def prepare(
+    node: Node,
+    environ: Mapping[str, str],
+    *,
+    opened: Opened | None,
+    own: frozenset[str],
+    root: Path,
+    title: str,
+    report: Callable[[str], Path],
+) -> Prepared:
+    """`own` names the variables of `environ` that are mlo's own; `report` names the files of a notebook's report.
+
+    Raises ProjectError if the folder it shall run in does not exist, or what runs it is not installed.
+    """
+    stage = node.stage
+    command: Command
+    explain: Callable[[str], str | None] = lambda lines: None  # noqa: E731
+    python = opened.python if opened is not None else None
+    if stage.notebook is not None:
+        from mlops_cli.core.pipeline.notebook import notebook_command
+
+        command = notebook_command(root / stage.notebook, report, python or Path(sys.executable), own_python=not python)
+    elif stage.launch is not None:
+        from mlops_cli.core.pipeline.torchrun import explain_torch, torchrun_command
+
+        command, explain = torchrun_command(stage, node.name), explain_torch
+    else:
+        command = node.command
+    folder = _folder(node, root)
+    environ = dict(environ)
+    end: Callable[[], None] = lambda: None  # noqa: E731
+    if opened is not None:
+        environ |= opened.variables(environ)
+        wanted = {*own, *stage.pass_env, *stage.secrets}
+        told = {name: value for name, value in environ.items() if name in wanted or name.startswith("MLO_")}
+        command = opened.wrap(command, root=root, folder=folder, told=told, title=title)
+        end = lambda: opened.end(title)  # noqa: E731
+    return Prepared(arguments=command, folder=folder, environ=environ, end=end, explain=explain)
+
+
+def _folder(node: Node, root: Path) -> Path:
+    if node.stage.cwd is None:
+        return root
+    folder = safe_join(root, node.stage.cwd)
+    if not folder.is_dir():
+        raise ProjectError(
+            f"stage {node.name} runs in {node.stage.cwd}, which is no folder", hint="create it, or correct cwd"
+        )
+    return folder

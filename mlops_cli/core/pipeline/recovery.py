@@ -1,0 +1,71 @@
+"""After a run died: end its processes, put half-written outputs aside, bring the previous ones back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from mlops_cli.core.base.files import FileLock
+from mlops_cli.core.pipeline.journal import DeadRun, dead_runs
+from mlops_cli.core.pipeline.process import end_marked
+from mlops_cli.core.pipeline.stage import Surroundings, kept_log, put_back
+
+
+def begin(around: Surroundings) -> list[str]:
+    """Mend what died, and count as alive from now on. Returns the ids of the runs that were mended."""
+    with _alone(around).held():
+        for name in os.listdir(around.paths.root):
+            # What `write_atomic` leaves of mlo.lock and .gitignore when it is killed half-way.
+            if name.startswith((".mlo.lock.", "..gitignore.")) and name.endswith(".tmp"):
+                (around.paths.root / name).unlink(missing_ok=True)
+        mended = _mend(around)
+        around.journal.open()
+    return mended
+
+
+def recover(around: Surroundings) -> list[str]:
+    """Mend what other runs left that died since this one began.
+
+    To be asked by who holds the paths of a stage, before it looks at them: another run may have died over them, and
+    nobody else holds those paths now.
+    """
+    running = around.paths.running
+    if not any(dead_runs(running)):
+        return []
+    with _alone(around).held():
+        return _mend(around)
+
+
+def _alone(around: Surroundings) -> FileLock:
+    return FileLock(around.paths.locks / "recovery", command="mlo run")
+
+
+def _mend(around: Surroundings) -> list[str]:
+    mended = []
+    for dead in dead_runs(around.paths.running):
+        if dead.pages:
+            end_marked({"MLO_RUN_ID": dead.run}, around.grace_s)
+            mended.append(dead.run)
+        for page in dead.pages:
+            result = around.results.get(page.key)
+            if result is not None and result.run == dead.run:
+                continue  # it was accepted; only the page was still to go
+            problems = put_back(around.tree, page.previous, around.paths.failed / dead.run)
+            back = "; ".join(problems) or "the outputs of before are back"
+            around.progress.note(
+                f"run {dead.run[:8]} was killed while stage {page.stage} ran; what it left is in "
+                f"{around.paths.relative(around.paths.failed / dead.run)}, {back}"
+            )
+        _clear(dead, around)
+    if mended:
+        around.tree.forget()
+    return mended
+
+
+def _clear(dead: DeadRun, around: Surroundings) -> None:
+    """What the stages printed is kept; the pages go last, for whoever is killed here has to mend again."""
+    for log in sorted(dead.folder.glob("*.log")):
+        around.paths.failed.mkdir(parents=True, exist_ok=True)
+        shutil.move(log, kept_log(around.paths, dead.run, log.name.removesuffix(".log")))
+    shutil.rmtree(dead.folder, ignore_errors=True)
+    dead.folder.with_name(f"{dead.run}.json").unlink(missing_ok=True)
