@@ -178,6 +178,10 @@ class WorkTree:
         """
         if self.entry(name) != entry:
             self._seen.pop(name, None)
+            if entry.kind == "file":
+                # A rename over a file makes ext4 flush the new one at once; a crash before it leaves an output missing,
+                # and the next run brings that back.
+                self.take_away(name)
             changes = restore(self.store, self.index, entry, self.path(name), link=self._link, force=True)
             changes.raise_if_incomplete(name, refill=self.store.refill)
         self._seen[name] = entry
