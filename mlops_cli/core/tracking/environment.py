@@ -1,4 +1,4 @@
-"""What a run ran on: Python, system, processor, installed packages. Read from files; nothing heavy is imported."""
+"""What a run ran on: Python, system, processor, GPUs, packages. Read from files; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,39 +9,48 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlops_cli.core.base.distributions import installed
+
 # Instruction sets on which numeric libraries choose other code, and so give other last digits.
 _TELLING = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve", "sve2")
-_DISTRIBUTION = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)(?:-py\d.*)?\.(?:dist|egg)-info$")
+_NVIDIA = Path("/proc/driver/nvidia")
+_DRIVER = re.compile(r"^NVRM version:.*?Kernel Module.*?\s(?P<version>\d+(?:\.\d+)+)", re.MULTILINE)
 
 
-def describe_environment() -> dict[str, Any]:
-    """`{"python", "implementation", "platform", "cpu": {"model", "count", "flags"}, "packages": {name: version}}`."""
+def describe_environment(nvidia: Path = _NVIDIA) -> dict[str, Any]:
+    """`{"python", "implementation", "platform", "cpu": {"model", "count", "flags"}, "packages": {name: version}}`.
+
+    Only where there are any: `gpu` (`{"driver", "models"}`), `blas` (what numpy and scipy compute with) and `urls` (of
+    packages that came from an address).
+    """
     system = os.uname()
+    gpu = _gpu(nvidia)
     return {
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": f"{system.sysname}-{system.release}-{system.machine}",
         "cpu": _cpu(system.machine),
-        "packages": installed_packages(sys.path),
+        **({"gpu": gpu} if gpu else {}),
+        **installed(sys.path).facts(),
     }
 
 
-def installed_packages(path: list[str]) -> dict[str, str]:
-    """Version of each distribution on `path`, by normalised name, sorted; the first on the path counts.
-
-    Names of `.dist-info` folders say both; opening each METADATA would take fifty times as long.
-    """
-    found: dict[str, str] = {}
-    for folder in path:
-        try:
-            names = sorted(os.listdir(folder or "."))
-        except OSError:
-            continue
-        for name in names:
-            match = _DISTRIBUTION.match(name)
-            if match:
-                found.setdefault(re.sub(r"[-_.]+", "-", match["name"]).lower(), match["version"])
-    return dict(sorted(found.items()))
+def _gpu(nvidia: Path) -> dict[str, Any]:
+    """What the driver says of itself and of each GPU; nothing where there is no driver."""
+    try:
+        driver = _DRIVER.search((nvidia / "version").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return {}
+    models = []
+    try:
+        for folder in sorted((nvidia / "gpus").iterdir()):
+            for line in (folder / "information").read_text(encoding="utf-8", errors="replace").splitlines():
+                key, _, value = line.partition(":")
+                if key.strip() == "Model":
+                    models.append(value.strip())
+    except OSError:  # a container may see the driver, and not the cards
+        pass
+    return {"driver": driver["version"] if driver else "", "models": models}
 
 
 def _cpu(machine: str) -> dict[str, Any]:
