@@ -10,7 +10,7 @@ from mlops_cli.core.workflows.status import Status
 
 SHOWN_CHANGES = 10
 SHOWN_METRICS = 4
-_ACTIONS = {"run": "would run", "restored": "would be restored", "cached": "up to date"}
+_ACTIONS = {"run": "would run", "restored": "would be restored", "cached": "up to date", "skipped": "skipped"}
 
 
 def show_status(found: Status, output: Output) -> None:
@@ -59,9 +59,11 @@ def _show_data(found: Status, output: Output) -> None:
 
 
 def _show_stages(stages: tuple[Decision, ...], output: Output) -> None:
-    waiting = [stage for stage in stages if stage.action != "cached"]
+    skipped = sum(stage.action == "skipped" for stage in stages)
+    waiting = [stage for stage in stages if stage.action not in ("cached", "skipped")]
     if not waiting:
-        output.line(f"pipeline  {plural(len(stages), 'stage')}: up to date", style="green")
+        also = f", {skipped} of them skipped" if skipped else ""
+        output.line(f"pipeline  {plural(len(stages), 'stage')}: up to date{also}", style="green")
         return
     output.line(f"pipeline  {len(waiting)} of {plural(len(stages), 'stage')} not up to date: mlo run", style="yellow")
     width = max(len(stage.stage) for stage in waiting)

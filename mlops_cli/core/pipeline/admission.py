@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops_cli.core.base.sizes import parse_size
-from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.graph import Node
 
 # What numeric libraries read to know how many threads to start.
@@ -89,23 +88,6 @@ class Admission:
     machine: Machine
     jobs: int
     _running: dict[str, tuple[Node, Slot]] = field(default_factory=dict)
-
-    def check(self, nodes: Sequence[Node]) -> None:
-        """Raises ProjectError for a stage that wants more than this machine has."""
-        for node in nodes:
-            wants = node.stage.resources
-            memory = _bytes(node)
-            if wants.gpus > len(self.machine.gpus):
-                raise ProjectError(
-                    f"stage {node.name} wants {wants.gpus} GPUs, and this machine has {len(self.machine.gpus)}",
-                    hint="run it where they are, or lower resources.gpus in mlo.yaml",
-                )
-            if memory > self.machine.memory:
-                raise ProjectError(
-                    f"stage {node.name} wants {wants.memory} of memory, and this machine has "
-                    f"{self.machine.memory / 2**30:.1f} GiB",
-                    hint="run it on a larger machine, or lower resources.memory in mlo.yaml",
-                )
 
     @property
     def is_full(self) -> bool:

@@ -9,13 +9,14 @@ import difflib
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.expression import ExpressionError, parse
 from mlops_cli.core.base.files import safe_join
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
+from mlops_cli.core.pipeline.param_files import split
 from mlops_cli.core.project.expand import group_of
 from mlops_cli.core.project.paths import is_reserved
 from mlops_cli.core.project.stages import Stage
@@ -27,7 +28,8 @@ STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")  # it becomes the 
 class Node:
     """One stage with its paths in one spelling: relative to the project, forward slashes, no `.` or `..`.
 
-    `feeds` maps each dep that other stages write to the names of those stages.
+    `feeds` maps each path that it reads and other stages write to the names of those stages: a dep, a file of
+    parameters, a notebook, the lock of an environment.
     """
 
     name: str
@@ -51,9 +53,12 @@ class Node:
     @property
     def files(self) -> tuple[str, ...]:
         """Everything of the project that it reads: its deps, its notebook, the lock of its environment."""
-        env = self.stage.env
-        more = (self.stage.notebook, env and env.lock, env and env.conda)
-        return (*self.deps, *(path for path in more if path and path not in self.deps))
+        return (*self.deps, *(path for path in _asides(self.stage) if path not in self.deps))
+
+    @property
+    def awaits_params(self) -> bool:
+        """Whether the values of its parameters are known only when other stages have written the files they are in."""
+        return any(file in self.feeds for file in _param_files(self.stage))
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -85,26 +90,37 @@ class Graph:
         return members
 
     def select(
-        self, names: Sequence[str] = (), *, since: Sequence[str] = (), until: Sequence[str] = (), alone: bool = False
+        self,
+        names: Sequence[str] = (),
+        *,
+        since: Sequence[str] = (),
+        until: Sequence[str] = (),
+        alone: bool = False,
+        thawed: Collection[str] = (),
     ) -> list[Node]:
         """The named stages (all if none is named) and everything upstream of them, upstream first.
 
         With `since`, of these only the stages that it names and what stands below them; with `until`, only what those
         it names depend on, they included. `alone` leaves out what was not named itself. What stands above a frozen
-        stage is not asked for by it. Raises NotFound for an unknown name.
+        stage is not asked for by it, unless it is `thawed`. Raises NotFound for an unknown name.
         """
         asked = [member for name in (*names, *until) for member in self.named(name)] or list(self.nodes)
-        wanted = set(asked) if alone else self._above(asked)
+        wanted = set(asked) if alone else self._above(asked, thawed)
         if since:
             wanted &= self._below(member for name in since for member in self.named(name))
         return [node for name, node in self.nodes.items() if name in wanted]
 
-    def _above(self, names: Iterable[str]) -> set[str]:
+    def above(self, name: str) -> list[str]:
+        """All that a stage depends on, near or far, upstream first; the stage itself is not among them."""
+        wanted = self._above(self.nodes[name].upstream, self.nodes)
+        return [other for other in self.nodes if other in wanted]
+
+    def _above(self, names: Iterable[str], thawed: Collection[str]) -> set[str]:
         wanted = set(names)
         pending = list(wanted)
         while pending:
             node = self.nodes[pending.pop()]
-            for name in () if node.stage.frozen else node.upstream:
+            for name in node.upstream if not node.stage.frozen or node.name in thawed else ():
                 if name not in wanted:
                     wanted.add(name)
                     pending.append(name)
@@ -148,7 +164,8 @@ def build_graph(stages: Mapping[str, Stage], *, root: Path, data: Iterable[str] 
     nodes: dict[str, Node] = {}
     for name, stage in stages.items():
         deps = tuple(dict.fromkeys(_clean(path, "reads", name, root) for path in stage.deps))
-        feeds = {dep: makers for dep in deps if (makers := _makers(dep, owners, paths))}
+        read = dict.fromkeys((*deps, *_param_files(stage), *_asides(stage)))
+        feeds = {path: makers for path in read if (makers := _makers(path, owners, paths))}
         nodes[name] = Node(
             name=name,
             stage=stage,
@@ -159,6 +176,17 @@ def build_graph(stages: Mapping[str, Stage], *, root: Path, data: Iterable[str] 
             feeds=feeds,
         )
     return Graph({name: nodes[name] for name in _sorted(nodes)})
+
+
+def _asides(stage: Stage) -> list[str]:
+    """What a stage reads of the project beside its deps, and not by itself."""
+    env = stage.env
+    named = (stage.notebook, env and env.lock, env and env.conda)
+    return [PurePosixPath(path).as_posix() for path in named if path]
+
+
+def _param_files(stage: Stage) -> list[str]:
+    return [PurePosixPath(in_file[0]).as_posix() for name in stage.params if (in_file := split(name)) is not None]
 
 
 def _refuse_when(name: str, when: str) -> None:

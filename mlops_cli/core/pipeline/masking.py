@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
 MASK = b"***"
+_MIN_LINE = 4  # of a value of several lines a shorter line says nothing, and `}` would be masked everywhere
 
 
 class Mask:
-    """Replaces every one of some values, and every line of one that has several, by `***` in a stream of bytes."""
+    """Replaces every one of some values by `***` in a stream of bytes: as it stands, as JSON and URLs write it, and
+    every line of one that has several."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        words = {line.strip().encode() for value in values for line in (value, *value.splitlines())}
+        words = {word.encode(errors="surrogateescape") for value in values for word in _forms(value)}
         # The longest first: of two that begin alike, the whole one must go.
         self._words = sorted(filter(None, words), key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, self._words))) if self._words else None
+        self._by_first: dict[int, list[bytes]] = {}
+        for word in self._words:
+            self._by_first.setdefault(word[0], []).append(word)
         self._held = b""
 
     def feed(self, block: bytes) -> bytes:
@@ -40,12 +47,22 @@ class Mask:
         """Where the longest end of the text starts that begins a secret without being one to its end."""
         longest = len(self._words[0])
         for start in range(max(0, len(text) - longest + 1), len(text)):
-            end = text[start:]
-            if any(len(end) < len(word) and word.startswith(end) for word in self._words):
-                return self._after_secrets(text, start)
+            left = len(text) - start
+            for word in self._by_first.get(text[start], ()):
+                if left < len(word) and text.endswith(word[:left]):
+                    return self._after_secrets(text, start)
         return len(text)
 
     def _after_secrets(self, text: bytes, start: int) -> int:
         """`start`, or the end of a whole secret that begins before it and reaches over it."""
         spans = self._pattern.finditer(text) if self._pattern is not None else ()
         return next((match.end() for match in spans if match.start() < start < match.end()), start)
+
+
+def _forms(value: str) -> Iterator[str]:
+    lines = [line.strip() for line in value.splitlines()]
+    for text in {value.strip(), *(line for line in lines if len(line) >= _MIN_LINE)}:
+        yield text
+        yield json.dumps(text)[1:-1]
+        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        yield quote(text, safe="", errors="replace")

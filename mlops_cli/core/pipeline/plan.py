@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.environment import passed
 from mlops_cli.core.pipeline.errors import DependencyMissing, missing_dependencies
-from mlops_cli.core.pipeline.graph import Node, inside
+from mlops_cli.core.pipeline.graph import Graph, Node, inside
 from mlops_cli.core.pipeline.param_files import ParamFiles
 from mlops_cli.core.pipeline.params import declared, flat
 from mlops_cli.core.pipeline.reasons import (
@@ -29,7 +30,7 @@ from mlops_cli.core.pipeline.reasons import (
     Reason,
     differences,
 )
-from mlops_cli.core.pipeline.results import Result, ResultCache
+from mlops_cli.core.pipeline.results import Result, ResultCache, joined_metrics
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.lock import Lock, StageLock
 from mlops_cli.core.project.stages import Environment
@@ -55,7 +56,10 @@ class Elsewhere(Protocol):
     def result(self, key: str) -> Result | None: ...
 
     def bring(self, entries: Mapping[str, Entry]) -> None:
-        """Fetch into the cache what of the entries is there; what is not is simply not there afterwards."""
+        """Fetch into the cache what of the entries is there; what is not is simply not there afterwards.
+
+        Raises IntegrityError for bytes that are not what their digest says.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,7 @@ class Planner:
         tree: WorkTree,
         lock: Lock,
         results: ResultCache,
+        graph: Graph,
         *,
         params: Mapping[str, Any],
         environ: Mapping[str, str],
@@ -86,6 +91,7 @@ class Planner:
         self._tree = tree
         self._lock = lock
         self._results = results
+        self._graph = graph
         self._params = params
         self._environ = environ
         self._env = env
@@ -94,27 +100,31 @@ class Planner:
         self._declared: dict[str, dict[str, Any]] = {}
 
     def check(self, nodes: Sequence[Node]) -> None:
-        """Everything that can be known to be wrong before anything runs.
+        """Everything that can be known to be wrong before anything runs; of a frozen stage nothing is asked.
 
         Raises ProjectError for an unknown parameter, DependencyMissing for all deps that nothing makes.
         """
-        made = {path for node in nodes for path in node.feeds}
-        for node in nodes:
-            if not any(name.partition(":")[0] in made for name in node.stage.params):
+        chosen = {node.name for node in nodes}
+        coming = {path for node in nodes for path, makers in node.feeds.items() if not chosen.isdisjoint(makers)}
+        active = [node for node in nodes if not self.rests(node)]
+        for node in active:
+            if not node.awaits_params:
                 self.params_of(node)
-            self._require_secrets(node)
-        needed = [(node.name, path) for node in nodes for path in (*node.files, *node.stage.checks_files)]
-        missing = [(stage, path) for stage, path in needed if path not in made and not self._tree.path(path).exists()]
-        if missing:
-            raise self._missing(missing)
-
-    def _require_secrets(self, node: Node) -> None:
-        absent = [name for name in node.stage.secrets if not self._environ.get(name)]
+        needed = [(node, path) for node in active for path in (*node.files, *node.stage.checks_files)]
+        absent = [(node, path) for node, path in needed if path not in coming and not self._tree.path(path).exists()]
+        for node, path in absent:
+            if path in node.feeds:
+                raise DependencyMissing(
+                    f"stage {node.name} reads {path}, which does not exist; "
+                    f"{' and '.join(node.feeds[path])} makes it, and is not asked for",
+                    hint=f"mlo run {shlex.quote(node.name)} brings all that it reads up to date first",
+                )
         if absent:
-            raise ProjectError(
-                f"stage {node.name} needs the secret {' and '.join(absent)}, which is not in the environment",
-                hint=f"set it where you call mlo: export {absent[0]}=...",
-            )
+            raise self._missing([(node.name, path) for node, path in absent])
+
+    def rests(self, node: Node) -> bool:
+        """Whether the stage is left as it stands, whatever became of what it reads."""
+        return node.stage.frozen and node.name not in self._wishes.forced
 
     def params_of(self, node: Node) -> dict[str, Any]:
         """The values of the parameters that a stage declares. Raises ProjectError."""
@@ -128,10 +138,17 @@ class Planner:
         """Decide with the work tree as it stands; every stage upstream has been dealt with, and logged `metrics`."""
         return self._decide(node, self._tree.entry, metrics or {}, skipped or {})
 
-    def metrics_beside(self, names: Collection[str]) -> dict[str, float]:
-        """The metrics of the stages in mlo.lock that are none of these, as their last results have them."""
-        keys = [stage.key for name, stage in self._lock.stages.items() if name not in names]
-        return joined_metrics(map(self._results.get, keys))
+    def metrics_for(self, node: Node, chosen: Collection[str], known: Mapping[str, Result]) -> dict[str, float]:
+        """The metrics of all that a stage depends on, near or far: of those that are `chosen` for this run as far as
+        their results are `known`, of others by their last results. What does not stand above it may still be running,
+        so its metrics do not count."""
+        above = self._graph.above(node.name)
+        locked = {name: stage.key for name, stage in self._lock.stages.items() if name not in chosen}
+        found = [
+            known.get(name) if name in chosen else self._results.get(locked[name]) if name in locked else None
+            for name in above
+        ]
+        return joined_metrics(found)
 
     def foresee(self, nodes: Sequence[Node]) -> list[Decision]:
         """The decisions of a whole run, changing nothing. Where an upstream stage will run, so will the stage:
@@ -141,17 +158,32 @@ class Planner:
         chosen = {node.name for node in nodes}
         for node in nodes:
             running = [name for name in node.upstream if name in chosen and name not in known]
-            if running and not node.stage.frozen:
+            if running and not self.rests(node):
                 decisions.append(self._after(node, running))
+                continue
+            late = self._late_params(node, known)
+            if late is not None:
+                decisions.append(self._warned(node, Decision(node.name, "run", (late,))))
                 continue
             metrics = {}
             if node.stage.when is not None:
-                metrics = self.metrics_beside(chosen) | joined_metrics(verdict.result for verdict in known.values())
+                results = {name: verdict.result for name, verdict in known.items() if verdict.result is not None}
+                metrics = self.metrics_for(node, chosen, results)
             verdict = self._decide(node, self._foresight(node, known), metrics, known)
             if not verdict.runs:
                 known[node.name] = verdict
             decisions.append(verdict.decision)
         return decisions
+
+    def _late_params(self, node: Node, known: Mapping[str, Verdict]) -> Reason | None:
+        """Why nobody can tell yet: the file that its parameters are in has yet to come back."""
+        if not node.awaits_params or self.rests(node):
+            return None
+        files = {name.partition(":")[0] for name in node.stage.params}
+        makers = [name for path, names in node.feeds.items() if path in files for name in names]
+        late = [name for name in makers if name in known and known[name].decision.action == "restored"]
+        text = f"its parameters are known when {' and '.join(late)} is restored"
+        return Reason("upstream", text, name=late[0]) if late else None
 
     def _after(self, node: Node, running: Sequence[str]) -> Decision:
         upstream = [Reason("upstream", f"{' and '.join(running)} will run first", name=running[0])]
@@ -187,13 +219,13 @@ class Planner:
         metrics: Metrics,
         foreseen: Mapping[str, Verdict],
     ) -> Verdict:
+        locked = self._lock.stages.get(node.name)
+        if self.rests(node):
+            return self._frozen(node, locked)
         passed_over = self._passed_over(node, metrics, foreseen)
         if passed_over is not None:
             nothing = Inputs(node.command, {}, {}, node.outs, {})
             return Verdict(Decision(node.name, "skipped", (passed_over,)), nothing)
-        locked = self._lock.stages.get(node.name)
-        if node.stage.frozen and node.name not in self._wishes.forced:
-            return self._frozen(node, locked)
         inputs = self._inputs(node, entry_of)
         key = inputs.key
         if node.name in self._wishes.accepted:
@@ -232,7 +264,8 @@ class Planner:
         if condition.evaluate(values):
             return None
         met = {name: values.get(name) for name in sorted(condition.names)}
-        said = ", ".join(f"{name} is {'not known' if value is None else value}" for name, value in met.items())
+        unknown = "not known here (metrics of what it depends on count)"
+        said = ", ".join(f"{name} is {unknown if value is None else value}" for name, value in met.items())
         return Reason("when", f"not {condition.text}: {said}" if said else f"not {condition.text}", new=met)
 
     def _frozen(self, node: Node, locked: StageLock | None) -> Verdict:
@@ -361,9 +394,3 @@ class Planner:
 
     def _warned(self, node: Node, decision: Decision) -> Decision:
         return msgspec.structs.replace(decision, would_overwrite=tuple(self._tree.unsaved(node.outs)))
-
-
-def joined_metrics(results: Iterable[Result | None]) -> dict[str, float]:
-    """The last value of every metric that these results logged; of later results where two have one name."""
-    points = [point for result in results if result is not None for point in result.logged.metrics]
-    return {point.key: point.value for point in points}

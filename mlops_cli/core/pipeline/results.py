@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +94,9 @@ def decode_result(data: bytes, key: str) -> Result | None:
     except msgspec.DecodeError:
         return None
     return result if result.key == key else None
+
+
+def joined_metrics(results: Iterable[Result | None]) -> dict[str, float]:
+    """The last value of every metric that these results logged; of later results where two have one name."""
+    points = [point for result in results if result is not None for point in result.logged.metrics]
+    return {point.key: point.value for point in points}

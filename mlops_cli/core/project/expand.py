@@ -1,8 +1,9 @@
 """Stages that stand for many: `foreach` and `matrix` written out, and `${...}` filled in.
 
 `train` with `foreach: [a, b]` gives `train@a` and `train@b`; with `matrix: {depth: [3, 5], seed: [1, 2]}` it gives
-`train@3-1`, `train@3-2` and so on. In them `${item}` (or `${item.key}` of a mapping) and, for a foreach over a mapping,
-`${key}` are the one at hand. `${params.name}` is a parameter, in every stage. Any other `${...}` is the shell's.
+`train@3-1`, `train@3-2` and so on. In them `${item}` (or `${item.key}` of a mapping) is the one at hand, and `${key}`
+what it is called: the key in a mapping that foreach goes through, `3-1` of a matrix. `${params.name}` is a parameter,
+in every stage. Any other `${...}` is the shell's.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def expand(stages: Mapping[str, Stage], params: Mapping[str, Any]) -> dict[str, 
                 raise ProjectError(
                     f"two stages are called {own_name}", hint="give the items of foreach or matrix names of their own"
                 )
+            if len(expanded) == MAX_STAGES:
+                raise ProjectError(f"with {name} there are more than {MAX_STAGES:,} stages", hint="narrow its matrix")
             expanded[own_name] = _filled(own_name, stage, {"params": params, **known})
-        if len(expanded) > MAX_STAGES:
-            raise ProjectError(f"stage {name} makes more than {MAX_STAGES:,} stages", hint="narrow its matrix")
     return expanded
 
 
@@ -68,6 +69,10 @@ def _each(name: str, items: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _product(name: str, matrix: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     axes = {axis: _values(name, f"matrix.{axis}", values, params) for axis, values in matrix.items()}
+    if not axes:
+        raise ProjectError(
+            f"stage {name}: matrix goes through nothing", hint="give it a name with a list: depth: [3, 5]"
+        )
     for axis, values in axes.items():
         if not isinstance(values, list):
             raise ProjectError(f"stage {name}: matrix.{axis} is not a list", hint=f"write {axis}: [1, 2, 3]")
@@ -78,7 +83,8 @@ def _product(name: str, matrix: Mapping[str, Any], params: Mapping[str, Any]) ->
             for axis, (place, value) in zip(axes, chosen, strict=True)
         ]
         item = {axis: value for axis, (_, value) in zip(axes, chosen, strict=True)}
-        yield f"{name}@{'-'.join(labels)}", {"item": item}
+        label = "-".join(labels)
+        yield f"{name}@{label}", {"item": item, "key": label}
 
 
 def _values(name: str, where: str, given: Any, params: Mapping[str, Any]) -> Any:

@@ -17,6 +17,19 @@ def request_from(typed: Mapping[str, Any]) -> RunRequest:
         raise UsageError("--single runs the stages that are named, and none is", hint="mlo run --single train")
     if typed.get("single") and since:
         raise UsageError("--single and --from contradict each other", hint="name the stages, or say where to begin")
+    if typed.get("single") and typed.get("until"):
+        raise UsageError("--single and --until contradict each other", hint="name the stages, and leave --until out")
+    if typed.get("dry") and typed.get("pull"):
+        raise UsageError(
+            "--dry changes nothing, so it fetches nothing either", hint="mlo run --dry plans with what is here"
+        )
+    revision, sweep = typed.get("revision"), bool(typed.get("sweep"))
+    isolated = bool(typed.get("isolated")) or sweep or revision is not None
+    if isolated and typed.get("accept"):
+        raise UsageError(
+            "--accept takes what stands in the work tree, and a working copy holds no outputs",
+            hint="mlo run --accept STAGE, without --isolated, --rev and --sweep",
+        )
     return RunRequest(
         stages=stages,
         since=since,
@@ -30,4 +43,30 @@ def request_from(typed: Mapping[str, Any]) -> RunRequest:
         jobs=int(typed.get("jobs") or 1),
         keep_going=bool(typed.get("keep_going")),
         wait=not typed.get("no_wait"),
+        parent=typed.get("parent"),
+        isolated=isolated,
+        revision=revision,
+        sweep=sweep,
     )
+
+
+def arguments_of(request: RunRequest) -> list[str]:
+    """What a person would type for the request: `request_from` makes the same of it."""
+    said: list[str] = ["run", *request.stages]
+    said += [f"-P{name}={text}" for name, text in request.overrides.items()]
+    for option, values in (("--from", request.since), ("--until", request.until), ("--accept", request.accept)):
+        said += [f"{option}={value}" for value in values]
+    for option, text in (("--rev", request.revision), ("--parent", request.parent)):
+        said += [f"{option}={text}"] if text is not None else []
+    flags = {
+        "--single": request.alone,
+        "--force": request.force,
+        "--no-cache": not request.from_cache,
+        "--pull": request.pull,
+        "--keep-going": request.keep_going,
+        "--no-wait": not request.wait,
+        "--isolated": request.isolated,
+        "--sweep": request.sweep,
+    }
+    said += [flag for flag, is_set in flags.items() if is_set]
+    return [*said, f"--jobs={request.jobs}"] if request.jobs > 1 else said

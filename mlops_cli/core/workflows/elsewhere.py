@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import NotFound
+from mlops_cli.core.pipeline.graph import overlap
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.results import Result, ResultCache, decode_result
 from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.store.exchange import may_pass
 from mlops_cli.core.workflows.plan import RunRequest, graph_of, selected
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.results import PREFIX
@@ -39,25 +42,51 @@ class RemoteResults:
             result = decode_result(self._remote.get(PREFIX + key), key)
         except NotFound:  # it was cleaned away since it was listed
             return None
-        if result is not None:
-            ResultCache(self._workspace.paths.cache).put(result)
+        if result is None:
+            self._workspace.progress.note(f"{PREFIX}{key} on {self._remote.name} does not read; it is passed over")
+            return None
+        entries = _entries(result)
+        if not all(may_pass(self._remote, entry.digest) for entry in entries.values()):
+            self._workspace.progress.note(
+                f"the result of {result.stage} on {self._remote.name} is passed over: that remote is `trust: shared`, "
+                "and the digests are not blake3"
+            )
+            return None
+        aside = {name: entry for name, entry in entries.items() if name not in result.outs}
+        self.bring({name: it for name, it in aside.items() if not self._workspace.store.has(Digest.parse(it.digest))})
+        ResultCache(self._workspace.paths.cache).put(result)
         return result
 
     def bring(self, entries: Mapping[str, Entry]) -> None:
-        bring_entries(self._workspace, self._remote, entries)
+        if entries:
+            bring_entries(self._workspace, self._remote, entries)
+
+
+def _entries(result: Result) -> dict[str, Entry]:
+    """All that a result names: outputs, artifacts, its model."""
+    logged = result.logged
+    model = logged.model
+    entries = {f"{result.stage}:{name}": entry for name, entry in logged.artifacts.items()}
+    if model is not None and model.entry is not None and model.path not in result.outs:
+        entries[f"{result.stage}:{model.path}"] = model.entry
+    return entries | result.outs
 
 
 def bring_inputs(workspace: Workspace, request: RunRequest) -> None:
-    """Check out added data that the stages read and that is not here. Raises RemoteError, ObjectMissing."""
+    """Check out what the stages read of added data, and of stages that are not asked for, and is not here.
+
+    Raises RemoteError, ObjectMissing, ObjectCorrupt.
+    """
     lock = workspace.read_lock()
     params, _ = lay_over(workspace.project.params, request.overrides)
     nodes = selected(graph_of(workspace, params, lock), request)
     read = [path for node in nodes for path in node.files]
+    asked = {node.name for node in nodes}
+    made = [out for name, stage in lock.stages.items() if name not in asked for out in stage.outs]
     missing = [
         name
-        for name in lock.data
-        if not (workspace.root / name).exists()
-        and any(path == name or path.startswith(f"{name}/") or name.startswith(f"{path}/") for path in read)
+        for name in (*lock.data, *made)
+        if not (workspace.root / name).exists() and any(overlap(path, name) for path in read)
     ]
     if missing:
-        pull_data(workspace, [workspace.root / name for name in missing])
+        pull_data(workspace, [workspace.root / name for name in missing]).raise_if_incomplete()

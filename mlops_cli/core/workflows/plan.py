@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.base.names import name_some
+from mlops_cli.core.errors import ProjectError, UsageError
 from mlops_cli.core.pipeline.graph import Graph, Node, build_graph
-from mlops_cli.core.pipeline.journal import Marker, read_marker
+from mlops_cli.core.pipeline.marker import Marker, read_marker
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.plan import Elsewhere, Planner, Wishes
 from mlops_cli.core.pipeline.reasons import Action, Decision, Reason
@@ -42,6 +43,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     outputs; `accept` takes what stands at the outputs of a stage as its result. Without `from_cache` nothing is
     restored; with `pull` missing inputs and results come from the remote. `jobs` stages run at once. Without `wait` it
     is an error that another mlo holds what a stage needs. `parent` is the run that this one belongs to.
+
+    `isolated` runs in a clean working copy, with `revision` one of that commit; with `sweep` the overrides hold several
+    values each (`0.1,0.2`), and every combination is a run of its own, `jobs` of them at once.
     """
 
     stages: tuple[str, ...] = ()
@@ -57,6 +61,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     keep_going: bool = False
     wait: bool = True
     parent: str | None = None
+    isolated: bool = False
+    revision: str | None = None
+    sweep: bool = False
 
 
 class StageReasons(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +103,18 @@ def graph_of(workspace: Workspace, params: Mapping[str, Any], lock: Lock) -> Gra
 
 
 def selected(graph: Graph, request: RunRequest) -> list[Node]:
-    return graph.select(request.stages, since=request.since, until=request.until, alone=request.alone)
+    return graph.select(
+        request.stages,
+        since=request.since,
+        until=request.until,
+        alone=request.alone,
+        thawed=members(graph, request.stages) if request.force else (),
+    )
+
+
+def members(graph: Graph, names: Sequence[str]) -> list[str]:
+    """The stages that names mean, written out. Raises NotFound."""
+    return [member for name in names for member in graph.named(name)]
 
 
 def assemble(
@@ -122,14 +140,10 @@ def assemble(
         progress=workspace.progress,
     )
     results = ResultCache(workspace.paths.cache)
-    forced = [member for name in request.stages for member in graph.named(name)] or list(graph.nodes)
-    wishes = Wishes(
-        forced=frozenset(forced if request.force else ()),
-        accepted=frozenset(member for name in request.accept for member in graph.named(name)),
-        from_cache=request.from_cache,
-        elsewhere=elsewhere,
+    wishes = _wishes(request, graph, nodes, elsewhere)
+    planner = Planner(
+        tree, lock, results, graph, params=params, environ=workspace.environ, env=project.env, wishes=wishes
     )
-    planner = Planner(tree, lock, results, params=params, environ=workspace.environ, env=project.env, wishes=wishes)
     planner.check(nodes)
     return Pipeline(
         graph=graph,
@@ -143,9 +157,37 @@ def assemble(
     )
 
 
+def _wishes(request: RunRequest, graph: Graph, nodes: Sequence[Node], elsewhere: Elsewhere | None) -> Wishes:
+    """Raises UsageError for a stage to be accepted that is not to be looked at, or that is to be run."""
+    forced: list[str] = []
+    if request.force:  # all, if none is named: of the frozen only those that are
+        forced = members(graph, request.stages) or [node.name for node in nodes if not node.stage.frozen]
+    accepted = members(graph, request.accept)
+    for name in accepted:
+        if name in forced:
+            raise UsageError(
+                f"--accept {name} takes what stands there, and --force runs it", hint="say one of the two for a stage"
+            )
+        if all(node.name != name for node in nodes):
+            raise UsageError(
+                f"--accept {name}: {name} is not among the stages asked for", hint=f"name it: mlo run {name}"
+            )
+    return Wishes(
+        forced=frozenset(forced),
+        accepted=frozenset(accepted),
+        from_cache=request.from_cache,
+        elsewhere=elsewhere,
+    )
+
+
 def why_stage(workspace: Workspace, stage: str) -> StageReasons:
     """Why `mlo run STAGE` would run a stage, bring it back or leave it. Raises NotFound for an unknown stage."""
     pipeline = assemble(workspace, RunRequest(stages=(stage,)))
+    (name, *others) = pipeline.graph.named(stage)
+    if others:
+        raise UsageError(
+            f"{stage} stands for {len(others) + 1} stages: {name_some([name, *others])}", hint=f"mlo why {name}"
+        )
     decisions = pipeline.planner.foresee(pipeline.nodes)
     mine = decisions[-1]
     node = pipeline.nodes[-1]

@@ -62,7 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clean(self) -> bool:
         """Nothing to add, nothing to run, nothing unreadable."""
-        return not self.changes and not self.troubles and all(stage.action == "cached" for stage in self.stages)
+        return not self.changes and not self.troubles and all(it.action in ("cached", "skipped") for it in self.stages)
 
 
 def project_status(workspace: Workspace) -> Status:

@@ -167,7 +167,7 @@ def push_project(workspace: Workspace, *, remote: str | None = None, jobs: int |
     versions = _versions(workspace)
     entries, singles = _belongings(there, runs, versions)
     # What older runs made may be gone from this cache by now; a run without its bytes is still worth having.
-    present = _present(workspace, entries)
+    present = _present(workspace, entries | _outs_of(there, runs))
     here = singles - workspace.store.missing(singles)
     together = present | single_objects(here) | asked_entries(workspace, Asked())
     transfer = _push(workspace, there, together, jobs=jobs)
@@ -246,10 +246,11 @@ def _pull(
 
 
 def bring_entries(workspace: Workspace, there: Remote, entries: Mapping[str, Entry]) -> None:
-    """Fetch into the cache what of the entries a remote has, and may give. Raises RemoteError."""
+    """Fetch into the cache what of the entries a remote has, and may give. Raises RemoteError, ObjectCorrupt."""
     passing = {name: entry for name, entry in entries.items() if may_pass(there, entry.digest)}
     with workspace.store.writing():
-        _pull(workspace, there, passing)
+        came = msgspec.structs.replace(_pull(workspace, there, passing), missing=[])
+    Brought(there.name, there.url, came, CheckoutResult([])).raise_if_incomplete()
 
 
 def _bring_tree(workspace: Workspace, there: Remote, digest: str) -> None:
@@ -312,6 +313,18 @@ def _run_entries(run: Run) -> dict[str, Entry]:
     if run.model is not None and run.model.entry is not None:
         found[f"{run.short}:{run.model.path}"] = run.model.entry
     return found
+
+
+def _outs_of(remote: Remote, runs: Sequence[Run]) -> dict[str, Entry]:
+    """What the stages of runs wrote: who brings a result from there (`mlo run --pull`) needs its bytes."""
+    return {
+        f"{run.short}:{stage.name}:{path}": entry
+        for run in runs
+        for stage in run.stages
+        if stage.status != "failed"
+        for path, entry in stage.outs.items()
+        if may_pass(remote, entry.digest)
+    }
 
 
 def _version_entries(version: Version) -> dict[str, Entry]:

@@ -1,0 +1,56 @@
+"""What a stage cannot do without when it runs: its secrets, and enough of this machine.
+
+A stage that is up to date or restored needs none of it: who has no GPU still gets what one gave elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mlops_cli.core.base.sizes import parse_size
+from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.pipeline.admission import Machine
+from mlops_cli.core.pipeline.graph import Node
+from mlops_cli.core.pipeline.plan import Planner
+
+
+def refuse_unmet(node: Node, machine: Machine, environ: Mapping[str, str]) -> None:
+    """Raises ProjectError for a stage that cannot run here."""
+    problem = _unmet(node, machine, environ)
+    if problem is not None:
+        raise problem
+
+
+def refuse_unmet_plan(planner: Planner, nodes: Sequence[Node], machine: Machine, environ: Mapping[str, str]) -> None:
+    """Before anything runs: raises ProjectError for a stage that would run, and cannot."""
+    problems = {node.name: problem for node in nodes if (problem := _unmet(node, machine, environ)) is not None}
+    if problems:
+        for decision in planner.foresee(nodes):
+            if decision.action == "run" and decision.stage in problems:
+                raise problems[decision.stage]
+
+
+def _unmet(node: Node, machine: Machine, environ: Mapping[str, str]) -> ProjectError | None:
+    absent = [name for name in node.stage.secrets if not environ.get(name)]
+    if absent:
+        return ProjectError(
+            f"stage {node.name} needs the secret {' and '.join(absent)}, which is not in the environment",
+            hint=f"set it where you call mlo: export {absent[0]}=...",
+        )
+    wants = node.stage.resources
+    if (wants.cpus or 0) > machine.cpus:
+        return ProjectError(
+            f"stage {node.name} wants {wants.cpus} CPUs, and this machine has {machine.cpus}",
+            hint="run it where they are, or lower resources.cpus in mlo.yaml",
+        )
+    if wants.gpus > len(machine.gpus):
+        return ProjectError(
+            f"stage {node.name} wants {wants.gpus} GPUs, and this machine has {len(machine.gpus)}",
+            hint="run it where they are, or lower resources.gpus in mlo.yaml",
+        )
+    if wants.memory is not None and parse_size(wants.memory) > machine.memory:
+        return ProjectError(
+            f"stage {node.name} wants {wants.memory} of memory, and this machine has {machine.memory / 2**30:.1f} GiB",
+            hint="run it on a larger machine, or lower resources.memory in mlo.yaml",
+        )
+    return None
