@@ -32,6 +32,7 @@ COMMANDS = (
     Row("remote", "Name the places that data is pushed to.", DATA),
     Row("push", "Send data, runs and models to a remote.", DATA),
     Row("pull", "Bring data, runs and models from a remote.", DATA),
+    Row("merge", "Mend an mlo.lock that a git merge left in conflict.", DATA),
     Row("import", "Move a project over from DVC.", DATA),
     Row("run", "Run the pipeline; stages that are up to date are restored, not run.", PIPELINE),
     Row("dag", "Draw the pipeline.", PIPELINE),

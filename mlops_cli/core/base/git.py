@@ -163,3 +163,21 @@ def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:
     """Those of `paths` that are files of a commit; none if the commit is not here."""
     said = _ask(root, "ls-tree", "-z", "--name-only", "--end-of-options", revision, "--", *paths)() if paths else None
     return {name for name in (said or b"").decode("utf-8", "surrogateescape").split("\0") if name}
+
+
+def unmerged(root: Path, path: str) -> tuple[bytes | None, bytes | None, bytes | None] | None:
+    """While a merge goes on that could not mend `root/path`: the file's base, ours and theirs, each None where that
+    side has no such file. None where there is no such merge."""
+    said = _ask(root, "ls-files", "--unmerged", "-z", "--", path)()
+    stages: dict[str, bytes | None] = {}
+    for row in (said or b"").decode("utf-8", "surrogateescape").split("\0"):
+        if row:
+            _, blob, stage = row.partition("\t")[0].split()
+            stages[stage] = _ask(root, "cat-file", "blob", blob)()
+    return (stages.get("1"), stages.get("2"), stages.get("3")) if stages else None
+
+
+def mark_conflict(ours: Path, base: Path, theirs: Path) -> None:
+    """Write into `ours` what git writes of a conflict that is left to people: both sides between markers."""
+    labels = ("-L", "ours", "-L", "base", "-L", "theirs")
+    _ask(ours.parent, "merge-file", *labels, str(ours), str(base), str(theirs))()

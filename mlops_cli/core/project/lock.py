@@ -94,7 +94,7 @@ def parse_lock(text: str, path: Path) -> Lock:
     if marker is not None:
         raise ProjectError(
             f"{path.name}:{text.count(chr(10), 0, marker.start()) + 1}: here two branches' entries stand side by side",
-            hint="resolve the merge conflict: take either side of it, then mlo run and mlo data status",
+            hint="mlo merge: it mends a merge conflict in mlo.lock",
         )
     try:
         document, _ = yaml12.read(text, path.name)
