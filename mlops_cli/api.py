@@ -3,6 +3,7 @@
 Inside `mlo run` everything logged belongs to that run. Outside, `start_run()` opens a run of its own; the first
 call that logs does so too, and the run ends with the process. Either way a call is one append to a file below
 `.mlo/spool`: no database, no network, and a kill loses nothing that was logged. The next `mlo` command reads it.
+Of the processes of a stage with `launch: torchrun`, only that of rank 0 logs; the calls of the others do nothing.
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ def _public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
     return call
 
 
+def _speaks() -> bool:
+    """Whether this process may log. Of several that `mlo run` launched together, only the one of rank 0 does."""
+    return os.environ.get("MLO_LAUNCH") != "torchrun" or os.environ.get("RANK", "0") == "0"
+
+
 @_public
 def params() -> Params:
     """The parameters of mlo.yaml, as a dict that nests where mlo.yaml nests.
@@ -86,13 +92,15 @@ def params() -> Params:
 @_public
 def log_param(key: str, value: Any) -> None:
     """Note a parameter of the run. It has one value a run; another raises ParamChanged."""
-    _recording().log_params({key: value})
+    if _speaks():
+        _recording().log_params({key: value})
 
 
 @_public
 def log_params(params: Mapping[str, Any]) -> None:
     """Note several parameters at once."""
-    _recording().log_params(params)
+    if _speaks():
+        _recording().log_params(params)
 
 
 @_public
@@ -103,37 +111,43 @@ def log_metric(key: str, value: Any, step: int | None = None) -> None:
     log_metric("loss", loss) makes a curve and the last value logged is the latest. (MLflow puts every value without
     a step at step 0.)
     """
-    _recording().log_metrics({key: value}, step)
+    if _speaks():
+        _recording().log_metrics({key: value}, step)
 
 
 @_public
 def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Note several numbers, in one write."""
-    _recording().log_metrics(metrics, step)
+    if _speaks():
+        _recording().log_metrics(metrics, step)
 
 
 @_public
 def set_tag(key: str, value: Any) -> None:
     """Note a text about the run; the last one under a key holds."""
-    _recording().set_tags({key: value})
+    if _speaks():
+        _recording().set_tags({key: value})
 
 
 @_public
 def set_tags(tags: Mapping[str, Any]) -> None:
     """Note several texts at once."""
-    _recording().set_tags(tags)
+    if _speaks():
+        _recording().set_tags(tags)
 
 
 @_public
 def log_artifact(path: str | os.PathLike[str], name: str | None = None) -> None:
     """Keep a copy of a file or folder with the run, as it is now, under `name` (by default its own)."""
-    _recording().log_artifact(Path(path), name)
+    if _speaks():
+        _recording().log_artifact(Path(path), name)
 
 
 @_public
 def log_figure(figure: Any, name: str) -> None:
     """Keep a figure with the run: matplotlib's, plotly's, altair's, Pillow's, SVG text, or bytes of a picture."""
-    _recording().log_figure(figure, name)
+    if _speaks():
+        _recording().log_figure(figure, name)
 
 
 @_public
@@ -147,6 +161,10 @@ def log_model(
     `pickle` any scikit-learn estimator is saved, and loads only where its sha256 is registered. Returns the
     signature. Raises ModelUnsupported, ModelUntrusted.
     """
+    if not _speaks():
+        from mlops_cli.core.models.signature import infer
+
+        return infer(model, example).signature
     return _recording().log_model(model, example, None if path is None else Path(path), pickle=pickle)
 
 

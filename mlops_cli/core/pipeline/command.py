@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlops_cli.core.base.files import safe_join
 from mlops_cli.core.errors import ProjectError
@@ -16,18 +16,31 @@ Command = str | list[str]  # a string is the shell's
 
 
 class Opened(Protocol):
-    """An environment that is ready. `python` is what stands for mlo's own Python in it; None if nobody knows."""
+    """An environment that is ready, and stays so until it is closed.
+
+    `python` is what stands for mlo's own Python in it; None if nobody knows. `key` names the environment.
+    """
 
     python: Path | None
+    key: str
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's record says of it: its packages, or the image."""
 
     def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """What a process in it sees beside, or in place of, the variables of `environ`."""
+        """All that a process in it sees, which else would see `environ`."""
 
     def wrap(self, command: Command, *, root: Path, folder: Path, told: Mapping[str, str], title: str) -> Command:
         """The command that runs `command` in it; `told` are the variables that have to get in from outside."""
 
+    def explain(self, lines: str) -> str | None:
+        """What to do about a failure that comes of the environment, told by the last lines of it."""
+
     def end(self, title: str) -> None:
         """End what `wrap` started and no signal to its processes would reach."""
+
+    def close(self) -> None:
+        """Let others remove it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,29 +70,47 @@ def prepare(
     Raises ProjectError if the folder it shall run in does not exist, or what runs it is not installed.
     """
     stage = node.stage
-    command: Command
+    folder = _folder(node, root)
+    environ = {name: value for name, value in environ.items() if name != "MLO_LAUNCH"}  # of an mlo around this one
+    if opened is not None:
+        environ = opened.variables(environ)
+    command: Command = node.command
     explain: Callable[[str], str | None] = lambda lines: None  # noqa: E731
-    python = opened.python if opened is not None else None
     if stage.notebook is not None:
-        from mlops_cli.core.pipeline.notebook import notebook_command
-
-        command = notebook_command(root / stage.notebook, report, python or Path(sys.executable), own_python=not python)
+        command = _notebook(node, environ, opened, root, report)
     elif stage.launch is not None:
-        from mlops_cli.core.pipeline.torchrun import explain_torch, torchrun_command
+        from mlops_cli.core.pipeline.torchrun import LAUNCH, explain_torch, refuse_without_torch, torchrun_command
 
         command, explain = torchrun_command(stage, node.name), explain_torch
-    else:
-        command = node.command
-    folder = _folder(node, root)
-    environ = dict(environ)
+        environ |= LAUNCH
+        if opened is None or (opened.python is not None and opened.python.is_absolute()):  # else it lies in a container
+            refuse_without_torch(command, environ, folder, node.name)
     end: Callable[[], None] = lambda: None  # noqa: E731
     if opened is not None:
-        environ |= opened.variables(environ)
         wanted = {*own, *stage.pass_env, *stage.secrets}
         told = {name: value for name, value in environ.items() if name in wanted or name.startswith("MLO_")}
         command = opened.wrap(command, root=root, folder=folder, told=told, title=title)
         end = lambda: opened.end(title)  # noqa: E731
+        of_launch, of_environment = explain, opened.explain
+        explain = lambda lines: of_launch(lines) or of_environment(lines)  # noqa: E731
     return Prepared(arguments=command, folder=folder, environ=environ, end=end, explain=explain)
+
+
+def _notebook(
+    node: Node, environ: Mapping[str, str], opened: Opened | None, root: Path, report: Callable[[str], Path]
+) -> Command:
+    from mlops_cli.core.pipeline.notebook import notebook_command, notebook_python
+
+    notebook = node.stage.notebook or ""
+    return notebook_command(
+        root / notebook,
+        report,
+        notebook_python(environ) if opened is None else opened.python or Path("python"),
+        own_python=opened is None,
+        name=notebook,
+        parameters=json.loads(environ.get("MLO_PARAMS") or "{}"),
+        secrets=node.stage.secrets,
+    )
 
 
 def _folder(node: Node, root: Path) -> Path:

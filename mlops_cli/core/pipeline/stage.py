@@ -193,7 +193,8 @@ class StageRun:
         except StageFailed as error:
             raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
         finally:
-            if exited is None or exited.timed_out:
+            # A notebook's kernel is in a group of its own, and outlives a runner that was killed.
+            if exited is None or exited.timed_out or stage.notebook is not None:
                 command.end()
                 end_marked({"MLO_RUN_ID": around.run, "MLO_STAGE": self._node.name}, around.grace_s)
         return exited
@@ -250,6 +251,8 @@ class StageRun:
         if missing:
             raise self._broke(f"stage {node.name} ended well but did not write {', '.join(missing)}")
         changed = [path for path, digest in self._inputs.deps.items() if self._digest(path) != digest]
+        if node.stage.notebook is not None and self._changed_notebook(node.stage.notebook):
+            changed.append(node.stage.notebook)
         if changed:
             raise self._broke(
                 f"{', '.join(changed)} changed while stage {node.name}, which reads it, was running",
@@ -261,6 +264,11 @@ class StageRun:
         except (UnsupportedFile, ChangedWhileRead) as error:
             raise self._broke(f"stage {node.name} left what cannot be kept: {error.message}", hint=error.hint) from None
         return outs
+
+    def _changed_notebook(self, path: str) -> bool:
+        from mlops_cli.core.pipeline.notebook import source_digest
+
+        return source_digest(self._tree.path(path), path) != self._inputs.facts.get("notebook")
 
     def _digest(self, path: str) -> str | None:
         entry = self._tree.entry(path)
