@@ -1,13 +1,16 @@
-"""Run `mlo run` in copies of a project, each killed one step later than the one before. Started by the tests.
+"""Run `mlo run` in copies of a project, each stopped one step later than the one before. Started by the tests.
 
-    python crash_driver.py TEMPLATE FOLDER
+    python crash_driver.py TEMPLATE FOLDER [kill|full|once] [ARGUMENT...]
 
 A step is a change to the disk that Python tells of (a file opened for writing, a rename, a removal, a new folder) or a
-process started. Copy number n is killed before its n-th step; the first copy that ends by itself is the last.
+process started, in whatever thread. Copy number n is killed before its n-th step; or from there on its disk is full; or
+that one step alone fails so. The first copy that ends by itself without having come to its step is the last. The exit
+codes of the others (-9: killed) are written to FOLDER/codes, a line each.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,37 +21,64 @@ from typing import Any
 from mlops_cli.cli.main import main
 from mlops_cli.core.workflows import check, run  # noqa: F401 - so that importing counts no steps
 
-STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "subprocess.Popen"}
+GROWS = {"os.mkdir", "os.link", "os.symlink"}
+STEPS = GROWS | {"os.rename", "os.remove", "os.rmdir", "subprocess.Popen"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def kill_at(step: int) -> None:
-    seen = 0
+class Steps:
+    """Counts the steps of this process, and stops it at one of them."""
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal seen
+    def __init__(self, last: int, way: str, reached: Path) -> None:
+        self._last = last
+        self._way = way
+        self._reached = reached
+        self._seen = 0
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
-        if event in STEPS or writes:
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if not writes and event not in STEPS:
+            return
+        if writes and (not isinstance(arguments[0], str | bytes) or str(arguments[0]).startswith("/dev/")):
+            return  # a file that is open already, or none of the disk's
+        grows = writes or event in GROWS
+        if self._way != "kill" and not grows:
+            return
+        self._seen += 1
+        if self._seen < self._last or (self._way == "once" and self._seen > self._last):
+            return
+        if self._seen == self._last:
+            os.write(self._handle, b"reached")
+        if self._way == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
 
-    sys.addaudithook(hook)
+    def begin(self) -> None:
+        self._handle = os.open(self._reached, os.O_WRONLY | os.O_CREAT)
+        sys.addaudithook(self)
 
 
-def crash_all(template: Path, folder: Path) -> None:
-    for step in range(1, 1000):
+def crash_all(template: Path, folder: Path, way: str, arguments: list[str]) -> None:
+    codes = []
+    folder.mkdir()
+    reached = folder / "reached"
+    for step in range(1, 2000):
         copy = folder / str(step)
         shutil.copytree(template, copy, symlinks=True)
         child = os.fork()
         if child == 0:
             os.chdir(copy)
-            kill_at(step)
-            os._exit(main(["run", "--quiet"]))
+            Steps(step, way, reached).begin()
+            os._exit(main(["run", "--quiet", *arguments]))
         _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
+        code = os.waitstatus_to_exitcode(status)
+        if not reached.stat().st_size:
+            assert code == 0, code
+            break
+        codes.append(code)
+        reached.unlink()
+    reached.unlink()
+    (folder / "codes").write_text("".join(f"{code}\n" for code in codes))
 
 
-crash_all(Path(sys.argv[1]), Path(sys.argv[2]))
+crash_all(Path(sys.argv[1]), Path(sys.argv[2]), (sys.argv[3:] or ["kill"])[0], sys.argv[4:])

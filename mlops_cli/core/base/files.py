@@ -144,39 +144,73 @@ class FileLock:
         `shared` keeps out only those who want it alone. `given_up`, asked again and again while it waits, ends the
         wait with a KeyboardInterrupt: no signal does that in a thread. Returns whether it had to wait.
         """
-        waited = False
         how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        waited = False
+        while self._handle is None:
+            handle = self._open()
+            try:
+                waited = self._take(handle, how, wait, waiting, given_up) or waited
+                if self._is_there(handle):
+                    self._sign(handle)
+                    self._handle = handle
+            finally:
+                if self._handle is None:
+                    os.close(handle)
+        return waited
+
+    def _open(self) -> int:
         with machine_errors(f"cannot lock {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             _share(handle, self._path.parent)
+            return handle
+
+    def _take(
+        self,
+        handle: int,
+        how: int,
+        wait: bool,
+        waiting: Callable[[str], None] | None,
+        given_up: Callable[[], bool] | None,
+    ) -> bool:
         try:
-            try:
-                fcntl.flock(handle, how | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = self._holder(handle)
-                if not wait:
-                    raise Locked(
-                        f"{self._path.name} is held by {holder}",
-                        hint="wait for it, or leave out --no-wait to queue behind it",
-                    ) from None
-                if waiting is not None:
-                    waiting(holder)
-                waited = True
-                _wait_for(handle, how, given_up)
-            command = self._command[:_COMMAND_CHARACTERS]
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since_s": time.time()}
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._holder(handle)
+            if not wait:
+                raise Locked(
+                    f"{self._path.name} is held by {holder}",
+                    hint="wait for it, or leave out --no-wait to queue behind it",
+                ) from None
+            if waiting is not None:
+                waiting(holder)
+            _wait_for(handle, how, given_up)
+            return True
+        return False
+
+    def _is_there(self, handle: int) -> bool:
+        """Whether the file that is locked is the one others will lock: who held it before may have removed it."""
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _sign(self, handle: int) -> None:
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": self._command[:_COMMAND_CHARACTERS],
+            "since_s": time.time(),
+        }
+        with contextlib.suppress(OSError):  # a full disk must not keep anybody from what frees some space
             # One write of one length: of several who share the lock, the last is named.
             os.pwrite(handle, json.dumps(note).encode().ljust(_NOTE_BYTES), 0)
             os.truncate(handle, _NOTE_BYTES)
-        except BaseException:
-            os.close(handle)
-            raise
-        self._handle = handle
-        return waited
 
     def release(self) -> None:
         if self._handle is not None:
+            # Said, not left to the close: a process that another thread starts right now has a copy of the handle.
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
             os.close(self._handle)
             self._handle = None
 

@@ -1,7 +1,8 @@
 """Working through the stages: each as soon as all that it reads is there, several at once, and said to a recorder.
 
-One thread, the caller's, decides and records. A stage that runs or is brought back does so in a thread of its own,
-which holds the desk (`Surroundings.desk`) while it touches the work tree or the store, and not while its process runs.
+One thread, the caller's, decides and records; it alone touches the database and mlo.lock. A stage that runs or is
+brought back does so in a thread of its own, which holds the desk (`Surroundings.desk`) while it touches the work tree
+or the store, and not while its process runs.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ import heapq
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
+from mlops_cli.core.base.files import machine_error
 from mlops_cli.core.base.records import Logged, StageRecord
-from mlops_cli.core.errors import MloError
+from mlops_cli.core.errors import MachineError, MloError
 from mlops_cli.core.pipeline.admission import Admission, Slot
-from mlops_cli.core.pipeline.errors import would_overwrite
 from mlops_cli.core.pipeline.graph import Node
-from mlops_cli.core.pipeline.plan import Planner, Verdict, joined_metrics
-from mlops_cli.core.pipeline.recovery import recover
+from mlops_cli.core.pipeline.plan import Planner, Verdict
 from mlops_cli.core.pipeline.results import Result
-from mlops_cli.core.pipeline.stage import StageRun, Surroundings, checks_digests, file_metrics
+from mlops_cli.core.pipeline.stage import Surroundings, file_metrics
+from mlops_cli.core.pipeline.turn import Outcome, Turn, first_look
 from mlops_cli.core.pipeline.watching import State
 from mlops_cli.core.project.lock import StageLock
 
@@ -34,18 +35,6 @@ class Recorder(Protocol):
     """Hears of each stage as it ends. `accepted` is what mlo.lock may say of it; None where it says nothing new."""
 
     def ended(self, record: StageRecord, logged: Logged, accepted: StageLock | None) -> None: ...
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """How one stage's turn ended: with a result, or with an error."""
-
-    node: Node
-    verdict: Verdict
-    result: Result | None = None
-    logged: Logged = field(default_factory=Logged)
-    seconds: float = 0.0
-    error: BaseException | None = None
 
 
 class Executor:
@@ -82,8 +71,9 @@ class Executor:
                 self._below[other].append(name)
         self._ready = [self._order[name] for name, above in self._waits_for.items() if not above]
         heapq.heapify(self._ready)
-        self._working: set[str] = set()
-        self._outcomes: queue.Queue[_Outcome] = queue.Queue()
+        self._turn = Turn(around, admission.machine, self._decide)
+        self._working: dict[str, threading.Thread] = {}
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._results: dict[str, Result] = {}
         self._skipped: dict[str, Verdict] = {}
         self._failures: list[MloError] = []
@@ -93,20 +83,27 @@ class Executor:
         """Raises the first stage's error once everything that was started has ended, and says how many others failed;
         KeyboardInterrupt once all processes are gone."""
         around = self._around
-        around.watcher.planned(list(self._nodes), self._admission.jobs)
+        self._tell(around.watcher.planned, list(self._nodes), self._admission.jobs)
         try:
-            while True:
-                self._start_all()
-                if not self._working:
-                    break
-                self._settle(self._next())
-        except BaseException:
-            self._abandon()
-            raise
-        finally:
-            around.watcher.over()
+            try:
+                self._work_through()
+            finally:
+                around.stop.end()
+        finally:  # of its own, for an interrupt may come just before the line above
+            try:
+                self._abandon()
+            finally:
+                with suppress(OSError):
+                    around.watcher.over()
         if self._failures:
             raise self._failure()
+
+    def _work_through(self) -> None:
+        while True:
+            self._start_all()
+            if not self._working:
+                return
+            self._settle(self._next())
 
     # -- starting ------------------------------------------------------------------------------------------
 
@@ -124,135 +121,83 @@ class Executor:
         if self._admission.is_full:
             return False
         with self._around.desk:
-            verdict = self._decide(node)
-        if verdict.decision.action == "skipped":
-            self._skip(node, verdict)
+            verdict = first_look(self._decide, node)
+            outcome = self._turn.at_once(node, verdict)
+        if outcome is not None or verdict.decision.action == "skipped":
+            self._settle(outcome or Outcome(node, verdict))
             return True
-        if verdict.decision.action == "cached" and verdict.result is not None:
-            self._settle(self._reuse(node, verdict, verdict.result))
-            return True
-        slot = self._admission.admit(node)
-        if slot is None:
-            return False
-        self._working.add(node.name)
-        threading.Thread(target=self._work, args=(node, verdict, slot), daemon=True).start()
+        with self._around.stop.shielded():
+            slot = self._admission.admit(node)
+            if slot is None:
+                return False
+            thread = threading.Thread(target=self._work, args=(node, slot), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left for us
+                raise MachineError(f"cannot start stage {node.name}: {error}", hint="lower -j") from None
+            self._working[node.name] = thread
         return True
+
+    def _work(self, node: Node, slot: Slot) -> None:
+        self._outcomes.put(self._turn.take(node, slot))
 
     def _decide(self, node: Node) -> Verdict:
         metrics = {}
         if node.stage.when is not None:
-            metrics = self._planner.metrics_beside(self._nodes) | joined_metrics(self._results.values())
+            metrics = self._planner.metrics_for(node, self._nodes, self._results)
         return self._planner.decide(node, metrics, self._skipped)
-
-    def _skip(self, node: Node, verdict: Verdict) -> None:
-        self._skipped[node.name] = verdict
-        record = StageRecord(node.name, "", "skipped", "")
-        self._recorder.ended(record, Logged(), None)
-        self._around.watcher.turned(node.name, "skipped", verdict.decision.text)
-        self._release(node.name)
-
-    # -- a thread's work -----------------------------------------------------------------------------------
-
-    def _work(self, node: Node, verdict: Verdict, slot: Slot) -> None:
-        outcome = _Outcome(node, verdict)
-        try:
-            with self._around.hold(node):
-                outcome = self._held(node, slot)
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            outcome.error = error
-        self._outcomes.put(outcome)
-
-    def _held(self, node: Node, slot: Slot) -> _Outcome:
-        """With the stage's paths held, look again: another mlo may have dealt with it, or died over it."""
-        around = self._around
-        with around.desk:
-            recover(around)
-            verdict = self._decide(node)
-        if verdict.result is not None:
-            return self._reuse(node, verdict, verdict.result)
-        with around.alone(verdict.inputs.key) as waited:
-            if waited:  # somebody computed this very result, in another copy of the project
-                with around.desk:
-                    verdict = self._decide(node)
-                if verdict.result is not None:
-                    return self._reuse(node, verdict, verdict.result)
-            with around.desk:
-                around.watcher.turned(node.name, "running", verdict.decision.text)
-            return self._run(node, verdict, slot)
-
-    def _run(self, node: Node, verdict: Verdict, slot: Slot) -> _Outcome:
-        stage_run = StageRun(node, verdict.inputs, self._around, slot)
-        outcome = _Outcome(node, verdict)
-        before = self._around.results.get(verdict.inputs.key)
-        try:
-            outcome.result = stage_run.run()
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            outcome.error = error
-        outcome.logged, outcome.seconds = stage_run.logged, stage_run.seconds
-        if outcome.result is not None and before is not None and node.stage.deterministic:
-            differing = [path for path, entry in outcome.result.outs.items() if before.outs.get(path) != entry]
-            if differing:
-                self._around.progress.note(
-                    f"{node.name}: {', '.join(differing)} came out differently from the same inputs; "
-                    f"if that is meant, say deterministic: false (mlo run --check {node.name} compares)"
-                )
-        return outcome
-
-    def _reuse(self, node: Node, verdict: Verdict, result: Result) -> _Outcome:
-        around = self._around
-        outcome = _Outcome(node, verdict, logged=result.logged)
-        try:
-            with around.desk:
-                if verdict.decision.action == "restored":
-                    self._bring_back(node, result)
-                else:
-                    for path in node.outs:  # what stands here may be all that is left of it
-                        if not around.tree.is_kept(result.outs[path]):
-                            around.tree.keep(path)
-                digests = checks_digests(around.tree, node.stage.checks_after)
-            if digests and digests != result.checks:
-                around.check(node.stage.checks_after)
-            outcome.result = msgspec.structs.replace(result, checks=digests)
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            outcome.error = error
-        return outcome
-
-    def _bring_back(self, node: Node, result: Result) -> None:
-        tree = self._around.tree
-        unsaved = tree.unsaved(path for path in node.outs if not tree.holds(path, result.outs[path]))
-        if unsaved and not self._around.force:
-            raise would_overwrite(node.name, unsaved)
-        for path in node.outs:
-            tree.secure(path)
-            tree.bring_back(path, result.outs[path])
 
     # -- ending --------------------------------------------------------------------------------------------
 
-    def _next(self) -> _Outcome:
+    def _next(self) -> Outcome:
+        """The next turn that ends. Raises KeyboardInterrupt if it was asked to stop, by whomever."""
+        stop = self._around.stop
         while True:
             try:
                 # In short waits: a signal just before the thread sleeps is only noticed when it wakes.
                 return self._outcomes.get(timeout=_TICK_S)
             except queue.Empty:
-                continue
+                if stop.is_asked and not stop.is_ending:
+                    raise KeyboardInterrupt from None
 
-    def _settle(self, outcome: _Outcome) -> None:
+    def _settle(self, outcome: Outcome) -> None:
         """Record what became of a stage, and let those that waited for it have their turn."""
+        with self._around.stop.shielded():
+            name = outcome.node.name
+            thread = self._working.pop(name, None)
+            if thread is not None:
+                thread.join()
+            self._admission.leave(name)
+            if outcome.error is not None:
+                self._failed(outcome)
+            elif outcome.result is None:
+                self._skip(outcome)
+            else:
+                self._accept(outcome, outcome.result)
+
+    def _skip(self, outcome: Outcome) -> None:
+        name, verdict = outcome.node.name, outcome.verdict
+        self._skipped[name] = verdict
+        self._recorder.ended(StageRecord(name, "", "skipped", ""), Logged(), None)
+        self._tell(self._around.watcher.turned, name, "skipped", verdict.decision.text)
+        self._release(name)
+
+    def _accept(self, outcome: Outcome, found: Result) -> None:
         node, name = outcome.node, outcome.node.name
-        self._working.discard(name)
-        self._admission.leave(name)
-        if outcome.result is None:
+        try:
+            with self._around.desk:
+                result = found if outcome.verdict.runs else self._completed(node, outcome.verdict, found)
+                self._results[name] = result
+        except MloError as error:  # as a metrics file that does not read any more
+            outcome.error = error
             self._failed(outcome)
             return
-        with self._around.desk:
-            result = outcome.result if outcome.verdict.runs else self._completed(node, outcome.verdict, outcome.result)
         accepted = outcome.verdict.inputs.locked(result.outs, result.key)
         ran = outcome.verdict.runs
         status: State = "ran" if ran else "restored" if outcome.verdict.decision.action == "restored" else "cached"
         seconds = round(result.seconds, 3) if ran else 0.0
         self._recorder.ended(self._record(outcome, result, status, seconds), result.logged, accepted)
-        self._results[name] = result
-        self._around.watcher.turned(name, status, outcome.verdict.decision.text)
+        self._tell(self._around.watcher.turned, name, status, outcome.verdict.decision.text)
         self._release(name)
 
     def _completed(self, node: Node, verdict: Verdict, result: Result) -> Result:
@@ -271,7 +216,7 @@ class Executor:
             around.results.put(result)
         return result
 
-    def _record(self, outcome: _Outcome, result: Result, status: str, seconds: float) -> StageRecord:
+    def _record(self, outcome: Outcome, result: Result, status: str, seconds: float) -> StageRecord:
         inputs = outcome.verdict.inputs
         return StageRecord(
             outcome.node.name,
@@ -284,15 +229,17 @@ class Executor:
             seconds,
         )
 
-    def _failed(self, outcome: _Outcome) -> None:
+    def _failed(self, outcome: Outcome) -> None:
         name, inputs = outcome.node.name, outcome.verdict.inputs
         key, reused = outcome.verdict.decision.key or "", outcome.verdict.result
         run, outs = (self._around.run, {}) if reused is None else (reused.run, reused.outs)
         record = StageRecord(name, key, "failed", run, inputs.deps, inputs.params, outs, seconds=outcome.seconds)
         self._recorder.ended(record, outcome.logged, None)
-        self._around.watcher.turned(name, "failed", "")
+        self._tell(self._around.watcher.turned, name, "failed", "")
         if isinstance(outcome.error, MloError):
             self._failures.append(outcome.error)
+        elif isinstance(outcome.error, OSError):
+            self._failures.append(machine_error(outcome.error, f"stage {name}"))
         elif outcome.error is not None:
             raise outcome.error
         self._lose(name)
@@ -302,7 +249,7 @@ class Executor:
             if below not in self._lost:
                 self._lost.add(below)
                 if self._keep_going:
-                    self._around.watcher.turned(below, "stopped", f"{name} failed")
+                    self._tell(self._around.watcher.turned, below, "stopped", f"{name} failed")
                 self._lose(below)
 
     def _release(self, name: str) -> None:
@@ -312,20 +259,23 @@ class Executor:
                 heapq.heappush(self._ready, self._order[below])
 
     def _abandon(self) -> None:
-        """End everything that runs, and record it. A second interrupt leaves nobody any time."""
-        self._around.stop.ask()
+        """End everything that runs, and record it, whatever is in the way of that; at once if nothing runs."""
+        stop = self._around.stop
+        if self._working and not stop.is_asked:
+            stop.ask()
         while self._working:
+            outcome = self._next()
             try:
-                self._settle_abandoned(self._next())
-            except KeyboardInterrupt:
-                self._around.stop.ask()
+                self._settle(outcome)
+            except BaseException:
+                if stop.leaves_at_once:
+                    raise
+                # What ended the run is raised, not what that made of its stages, nor that it cannot be recorded.
 
-    def _settle_abandoned(self, outcome: _Outcome) -> None:
-        try:
-            self._settle(outcome)
-        except BaseException as error:
-            if error is not outcome.error:  # what ended the run is raised, not what that made of its stages
-                raise
+    def _tell(self, said: Callable[..., None], *what: object) -> None:
+        """To the watcher, one thread at a time. A terminal that is gone must not end a run."""
+        with self._around.desk, suppress(OSError):
+            said(*what)
 
     def _failure(self) -> MloError:
         """The first failure; with several, its message also names the others."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from mlops_cli.core.base.files import FileLock, write_atomic
+from mlops_cli.core.base.files import FileLock, safe_join, write_atomic
 from mlops_cli.core.base.records import RUN_ID, Entry
+from mlops_cli.core.errors import IntegrityError
 
 VERSION = 1
 
@@ -44,8 +44,10 @@ class Journal:
         self._lock.acquire()
 
     def close(self) -> None:
+        """The run is over. What could not be settled stays, for the next run to mend."""
+        if not any(self._folder.glob("*.json")):
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.release()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def log_path(self, stage: str) -> Path:
         return self._folder / f"{stage}.log"
@@ -65,27 +67,34 @@ class Journal:
 
 
 class DeadRun(msgspec.Struct, frozen=True):
-    """What a run that died left: its folder, and the pages it had open (of one that does not read there is none)."""
+    """What a run that died left: its folder, and the pages it had open (of one that does not read there is none).
+
+    `files` are what names it in the folder of the running, and goes when all is mended.
+    """
 
     run: str
     folder: Path
     pages: tuple[Page, ...]
+    files: tuple[Path, ...] = ()
 
 
 def dead_runs(running: Path) -> Iterator[DeadRun]:
-    """The runs whose process is gone. Raises nothing for what others remove meanwhile."""
-    try:
-        folders = sorted(path for path in running.iterdir() if path.is_dir())
-    except FileNotFoundError:
-        return
-    for folder in folders:
-        if not _is_held(folder / "lock"):
+    """The runs whose process is gone. What is no run's is passed over; nothing is raised for what others remove
+    meanwhile."""
+    for folder in _named(running):
+        if folder.is_dir() and not folder.is_symlink() and not _is_held(folder / "lock"):
             # An mlo of earlier days wrote its one page beside the folder.
-            files = [*sorted(folder.glob("*.json")), running / f"{folder.name}.json"]
-            yield DeadRun(folder.name, folder, tuple(page for path in files if (page := _page(path)) is not None))
-    for path in sorted(running.glob("*.json")):
-        if not (running / path.stem).is_dir() and (page := _page(path)) is not None:
-            yield DeadRun(page.run, running / path.stem, (page,))
+            beside = folder.with_name(f"{folder.name}.json")
+            yield DeadRun(folder.name, folder, _pages((*sorted(folder.glob("*.json")), beside)), (beside,))
+        elif folder.suffix == ".json" and RUN_ID.fullmatch(folder.stem) and not folder.with_suffix("").is_dir():
+            yield DeadRun(folder.stem, folder.with_suffix(""), _pages((folder,)), (folder,))
+
+
+def _named(running: Path) -> list[Path]:
+    try:
+        return sorted(path for path in running.iterdir() if RUN_ID.fullmatch(path.name.removesuffix(".json")))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def is_alive(running: Path, run: str) -> bool:
@@ -99,7 +108,8 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: two that look at the same moment must not take each other for the run.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -107,39 +117,15 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
+def _pages(files: Iterable[Path]) -> tuple[Page, ...]:
+    return tuple(page for file in files if (page := _page(file)) is not None)
+
+
 def _page(path: Path) -> Page | None:
     try:
         page = msgspec.json.decode(path.read_bytes(), type=Page)
-    except (FileNotFoundError, msgspec.DecodeError):
+        for name in page.previous:
+            safe_join(path.parent, name)  # what stands there is going to be moved
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, msgspec.DecodeError, IntegrityError):
         return None
     return page if page.version == VERSION else None
-
-
-class Marker(msgspec.Struct, frozen=True):
-    """The outputs of `stages` in the work tree are those of `run`, made with `overrides`, not those of mlo.lock."""
-
-    run: str
-    overrides: dict[str, Any]
-    stages: tuple[str, ...]
-    version: int = VERSION
-
-    @property
-    def text(self) -> str:
-        values = ", ".join(f"{name}={value}" for name, value in self.overrides.items())
-        return f"run {self.run[:8]} ({values})"
-
-
-def read_marker(path: Path) -> Marker | None:
-    try:
-        marker = msgspec.json.decode(path.read_bytes(), type=Marker)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return marker if marker.version == VERSION else None
-
-
-def write_marker(path: Path, marker: Marker | None) -> None:
-    """Without a marker, or with one that names no stage, there is no file."""
-    if marker is None or not marker.stages:
-        path.unlink(missing_ok=True)
-    else:
-        write_atomic(path, msgspec.json.encode(marker), durable=False)

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 from mlops_cli.core.base.files import machine_errors
-from mlops_cli.core.errors import StageFailed
+from mlops_cli.core.errors import MachineError, StageFailed
+from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.pipeline.masking import Mask
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
@@ -27,29 +27,6 @@ _BLOCK = 1 << 16
 _CHECK_CMD = "check cmd in mlo.yaml and PATH"
 
 Echo = Callable[[bytes], None]
-
-
-class Stop:
-    """Asks everything that runs to end. Asked a second time, nobody gets the grace to end by itself."""
-
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._hurried = threading.Event()
-
-    def ask(self) -> None:
-        (self._hurried if self._asked.is_set() else self._asked).set()
-
-    @property
-    def is_asked(self) -> bool:
-        return self._asked.is_set()
-
-    @property
-    def is_hurried(self) -> bool:
-        return self._hurried.is_set()
-
-    def pause(self, seconds: float) -> bool:
-        """Sleep, unless or until it is asked; whether it was."""
-        return self._asked.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +66,14 @@ def run_process(
         with _held_back() as interrupts:
             process = _start(arguments, folder, environ)
             reader = threading.Thread(target=_drain, args=(process, log_file, echo, mask or Mask()), daemon=True)
-            reader.start()
             ended = threading.Event()
-            threading.Thread(target=_wait, args=(process, ended), daemon=True).start()
+            waiter = threading.Thread(target=_wait, args=(process, ended), daemon=True)
+            try:
+                reader.start()
+                waiter.start()
+            except RuntimeError as error:  # the system has no thread left for us
+                end_group(process.pid, 0)
+                raise MachineError(f"cannot watch what was started: {error}", hint="raise ulimit -u") from None
         try:
             if interrupts:
                 raise KeyboardInterrupt
@@ -99,9 +81,8 @@ def run_process(
         finally:
             end_group(process.pid, grace_s, stop)
             process.wait()
+            waiter.join()
             reader.join(DRAIN_S)
-            if not reader.is_alive() and process.stdout is not None:
-                process.stdout.close()
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return Exited(code, timed_out, time.monotonic() - begun)
 
@@ -170,16 +151,18 @@ def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | No
             except (OSError, ValueError):
                 echoes = False
 
-    while True:
-        try:
-            block = os.read(handle, _BLOCK)
-        except OSError:
-            block = b""
-        shown = mask.feed(block) if block else mask.rest()
-        if shown:
-            pass_on(shown)
-        if not block:
-            return
+    # Whoever reads closes: a process that fled its group may keep the pipe open for longer than anybody waits.
+    with process.stdout or contextlib.nullcontext():
+        while True:
+            try:
+                block = os.read(handle, _BLOCK)
+            except OSError:
+                block = b""
+            shown = mask.feed(block) if block else mask.rest()
+            if shown:
+                pass_on(shown)
+            if not block:
+                return
 
 
 def end_group(group: int, grace_s: float = GRACE_S, stop: Stop | None = None) -> None:
@@ -196,7 +179,7 @@ def end_group(group: int, grace_s: float = GRACE_S, stop: Stop | None = None) ->
         _gone(lambda: _lives(group), DRAIN_S)
 
 
-def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S) -> int:
+def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S, stop: Stop | None = None) -> int:
     """End every process of this user whose environment holds all of `marks`; how many there were.
 
     For what left its group (a daemon), and for what outlived an mlo that was killed.
@@ -210,7 +193,7 @@ def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S) -> int:
         told.update(found)
         return bool(found)
 
-    if not _gone(are_there, grace_s):
+    if not _gone(are_there, grace_s, stop):
         for process in marked(marks):
             _tell(process, signal.SIGKILL)
         _gone(are_there, DRAIN_S)
@@ -291,26 +274,6 @@ def _held_back() -> Iterator[list[int]]:
     before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
     try:
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: otherwise they would end mlo and leave its stage running."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    # Under nohup SIGHUP is ignored, and stays so.
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

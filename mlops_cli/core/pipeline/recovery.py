@@ -6,7 +6,7 @@ import os
 import shutil
 
 from mlops_cli.core.base.files import FileLock
-from mlops_cli.core.pipeline.journal import DeadRun, dead_runs
+from mlops_cli.core.pipeline.journal import DeadRun, Page, dead_runs
 from mlops_cli.core.pipeline.process import end_marked
 from mlops_cli.core.pipeline.stage import Surroundings, kept_log, put_back
 
@@ -43,23 +43,28 @@ def _alone(around: Surroundings) -> FileLock:
 def _mend(around: Surroundings) -> list[str]:
     mended = []
     for dead in dead_runs(around.paths.running):
-        if dead.pages:
-            end_marked({"MLO_RUN_ID": dead.run}, around.grace_s)
-            mended.append(dead.run)
+        # Also where no page reads: a process of it may go on writing for hours.
+        end_marked({"MLO_RUN_ID": dead.run}, around.grace_s, around.stop)
         for page in dead.pages:
-            result = around.results.get(page.key)
-            if result is not None and result.run == dead.run:
-                continue  # it was accepted; only the page was still to go
-            problems = put_back(around.tree, page.previous, around.paths.failed / dead.run)
-            back = "; ".join(problems) or "the outputs of before are back"
-            around.progress.note(
-                f"run {dead.run[:8]} was killed while stage {page.stage} ran; what it left is in "
-                f"{around.paths.relative(around.paths.failed / dead.run)}, {back}"
-            )
+            _settle(page, dead.run, around)
+        if dead.pages:
+            mended.append(dead.run)
         _clear(dead, around)
     if mended:
         around.tree.forget()
     return mended
+
+
+def _settle(page: Page, run: str, around: Surroundings) -> None:
+    result = around.results.get(page.key)
+    if result is not None and result.run == run:
+        return  # it was accepted; only the page was still to go
+    problems = put_back(around.tree, page.previous, around.paths.failed / run)
+    back = "; ".join(problems) or "the outputs of before are back"
+    around.progress.note(
+        f"run {run[:8]} was killed while stage {page.stage} ran; what it left is in "
+        f"{around.paths.relative(around.paths.failed / run)}, {back}"
+    )
 
 
 def _clear(dead: DeadRun, around: Surroundings) -> None:
@@ -68,4 +73,5 @@ def _clear(dead: DeadRun, around: Surroundings) -> None:
         around.paths.failed.mkdir(parents=True, exist_ok=True)
         shutil.move(log, kept_log(around.paths, dead.run, log.name.removesuffix(".log")))
     shutil.rmtree(dead.folder, ignore_errors=True)
-    dead.folder.with_name(f"{dead.run}.json").unlink(missing_ok=True)
+    for file in dead.files:
+        file.unlink(missing_ok=True)

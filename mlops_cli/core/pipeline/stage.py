@@ -24,11 +24,12 @@ from mlops_cli.core.pipeline.command import Opened, Prepared, prepare
 from mlops_cli.core.pipeline.environment import stage_environment
 from mlops_cli.core.pipeline.errors import StageBroke, would_overwrite
 from mlops_cli.core.pipeline.graph import Node
+from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.pipeline.journal import Journal
 from mlops_cli.core.pipeline.masking import Mask
 from mlops_cli.core.pipeline.metrics import read_metrics
 from mlops_cli.core.pipeline.params import nested
-from mlops_cli.core.pipeline.process import GRACE_S, Exited, Stop, end_marked, run_process, tail
+from mlops_cli.core.pipeline.process import GRACE_S, Exited, end_marked, run_process, tail
 from mlops_cli.core.pipeline.reasons import Inputs
 from mlops_cli.core.pipeline.results import Result, ResultCache
 from mlops_cli.core.pipeline.watching import Unwatched, Watcher
@@ -112,7 +113,7 @@ class StageRun:
         if self._node.stage.checks_before:
             around.check(self._node.stage.checks_before)
         with around.desk:
-            previous = self._previous()
+            previous = self._before = self._previous()
             around.journal.begin(name, self._inputs.key, previous)
         begun = time.monotonic()
         try:
@@ -193,10 +194,11 @@ class StageRun:
         except StageFailed as error:
             raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
         finally:
-            # A notebook's kernel is in a group of its own, and outlives a runner that was killed.
-            if exited is None or exited.timed_out or stage.notebook is not None:
+            # A notebook's kernel is in a group of its own, and outlives a runner that was killed. What a failure
+            # leaves would write beside the next attempt.
+            if exited is None or exited.timed_out or exited.code or stage.notebook is not None:
                 command.end()
-                end_marked({"MLO_RUN_ID": around.run, "MLO_STAGE": self._node.name}, around.grace_s)
+                end_marked({"MLO_RUN_ID": around.run, "MLO_STAGE": self._node.name}, around.grace_s, around.stop)
         return exited
 
     def _own_variables(self) -> dict[str, str]:
@@ -214,6 +216,9 @@ class StageRun:
 
     def _clear(self, attempt: int) -> None:
         """Start clean: no outputs of before but those that persist, nothing that a failed attempt wrote or logged."""
+        if attempt:
+            self._tree.forget()
+            put_back(self._tree, {path: self._before[path] for path in self._node.persist}, self._around.failed)
         for path in self._node.outs:
             if path in self._node.persist:
                 self._tree.loosen(path)

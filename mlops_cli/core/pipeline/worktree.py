@@ -62,9 +62,10 @@ class WorkTree:
             self._seen[name] = self._look(name)
         return self._seen[name]
 
-    def forget(self) -> None:
-        """A process ran: anything may have changed."""
-        self._seen.clear()
+    def forget(self, names: Iterable[str] | None = None) -> None:
+        """A process ran: anything may have changed, or, with `names`, these paths may have."""
+        for name in list(self._seen) if names is None else names:
+            self._seen.pop(name, None)
 
     def _look(self, name: str) -> Entry | None:
         path = self.path(name)

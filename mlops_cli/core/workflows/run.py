@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
@@ -19,24 +19,24 @@ from mlops_cli.core.base.git import Commit, begin_head
 from mlops_cli.core.base.records import Entry, Logged, Metric, StageRecord
 from mlops_cli.core.data.ignore import edit_ignored
 from mlops_cli.core.pipeline.admission import Admission, Machine
-from mlops_cli.core.pipeline.command import Opened
 from mlops_cli.core.pipeline.execute import Executor
 from mlops_cli.core.pipeline.graph import Node, overlap
-from mlops_cli.core.pipeline.journal import Marker, read_marker, write_marker
+from mlops_cli.core.pipeline.interrupts import Stop, interruptible
+from mlops_cli.core.pipeline.marker import marker_after, read_marker, write_marker
 from mlops_cli.core.pipeline.params import flat
-from mlops_cli.core.pipeline.process import interruptible
 from mlops_cli.core.pipeline.reasons import Decision
 from mlops_cli.core.pipeline.recovery import begin
+from mlops_cli.core.pipeline.requirements import refuse_unmet_plan
 from mlops_cli.core.pipeline.results import Result
 from mlops_cli.core.pipeline.stage import Surroundings
 from mlops_cli.core.pipeline.watching import Noting, Watcher
 from mlops_cli.core.project.lock import StageLock
-from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.tracking.environment import describe_environment
 from mlops_cli.core.tracking.names import run_name
 from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
 from mlops_cli.core.workflows.code import begin_untracked
+from mlops_cli.core.workflows.environments import Environments
 from mlops_cli.core.workflows.lock_keeper import LockKeeper
 from mlops_cli.core.workflows.plan import Pipeline, RunRequest, assemble
 from mlops_cli.core.workflows.recall import recall
@@ -64,18 +64,33 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     worktree: bool = False
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the code of a working copy comes from. `untracked` are the paths among it that no commit holds, `tags`
+    what the run is to say of it."""
+
+    commit: Callable[[], Commit | None]
+    untracked: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+
 def run_pipeline(
-    workspace: Workspace, request: RunRequest | None = None, *, watcher: Watcher | None = None
+    workspace: Workspace,
+    request: RunRequest | None = None,
+    *,
+    watcher: Watcher | None = None,
+    origin: Origin | None = None,
+    stop: Stop | None = None,
 ) -> RunResult:
     """Run the stages that are asked for (all if none is named) and what they depend on; what is up to date is left or
     restored.
 
     With overrides mlo.lock stays as it is. Raises StageFailed or Refused (a check) after the failed run is recorded and
     the previous outputs are back; Locked if another mlo holds what a stage needs and it shall not wait; ProjectError,
-    NotFound, UsageError before anything runs.
+    NotFound, UsageError before anything runs. `origin` is what a working copy has instead of git; `stop` ends the run
+    from another thread, as a signal does in the main one.
     """
-    request = request or RunRequest()
-    with interruptible():
+    request, stop = request or RunRequest(), stop or Stop()
+    with interruptible(stop):
         elsewhere = None
         if request.pull:
             from mlops_cli.core.workflows.elsewhere import RemoteResults, bring_inputs  # it knows every remote
@@ -83,12 +98,13 @@ def run_pipeline(
             elsewhere = RemoteResults(workspace)
             bring_inputs(workspace, request)
         pipeline = assemble(workspace, request, elsewhere=elsewhere)
-        return _Runner(workspace, pipeline, request, watcher or Noting(workspace.progress)).run()
+        return _Runner(workspace, pipeline, request, watcher or Noting(workspace.progress), stop, origin).run()
 
 
 def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResult:
     """What `run_pipeline` would do, and why; nothing changes. Raises as it does before anything runs."""
     pipeline = assemble(workspace, request)
+    refuse_unmet_plan(pipeline.planner, pipeline.nodes, Machine.here(workspace.environ), workspace.environ)
     decisions = tuple(pipeline.planner.foresee(pipeline.nodes))
     return RunResult(run="", name="", status="planned", plan=decisions, overrides=pipeline.overrides)
 
@@ -96,17 +112,27 @@ def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResu
 class _Runner:
     """One run from its start to its record. Also the pipeline's Recorder."""
 
-    def __init__(self, workspace: Workspace, pipeline: Pipeline, request: RunRequest, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        pipeline: Pipeline,
+        request: RunRequest,
+        watcher: Watcher,
+        stop: Stop,
+        origin: Origin | None = None,
+    ) -> None:
         self._workspace = workspace
         self._pipeline = pipeline
         self._request = request
+        self._origin = origin
         self._id = secrets.token_hex(16)
         self._records: list[StageRecord] = []
         self._unsaved: list[Logged] = []
-        self._lock = LockKeeper(workspace, pipeline)
+        self._lock = LockKeeper(workspace, pipeline, stop)
+        self._environments = Environments(workspace)
         self._marker_path = workspace.paths.private / "worktree.json"
         self._admission = Admission(Machine.here(workspace.environ), request.jobs)
-        self._admission.check(pipeline.nodes)
+        refuse_unmet_plan(pipeline.planner, pipeline.nodes, self._admission.machine, workspace.environ)
         self._around = Surroundings(
             run=self._id,
             paths=workspace.paths,
@@ -120,11 +146,12 @@ class _Runner:
             check=self._check,
             hold=self._hold,
             alone=self._alone,
-            open_environment=self._open_environment,
+            open_environment=lambda env: self._environments.open(env, self._around.stop),
             model_path=workspace.project.model.path if workspace.project.model else None,
             env=workspace.project.env,
             watcher=watcher,
             force=request.force,
+            stop=stop,
         )
 
     def run(self) -> RunResult:
@@ -138,7 +165,8 @@ class _Runner:
     def _recorded(self) -> RunResult:
         workspace, pipeline = self._workspace, self._pipeline
         begun = time.monotonic()
-        commit_of, code_of = begin_head(workspace.root), self._begin_code()
+        commit_of = begin_head(workspace.root) if self._origin is None else self._origin.commit
+        code_of = self._begin_code()
         run = workspace.runs.start(self._opened())
         run = self._with_code(run, commit_of(), code_of())
         status: Status = "failed"
@@ -158,11 +186,9 @@ class _Runner:
             status = "killed"
             raise
         finally:
-            self._lock.close()
-            pipeline.tree.index.save()
-            with workspace.recording():
-                self._mark_worktree()
-            run = self._finish(run, status)
+            self._around.stop.end()
+            if not self._around.stop.leaves_at_once:  # then it is as after a kill, and the next mlo writes it down
+                run = self._end(run, status)
         return RunResult(
             run=run.id,
             name=run.name,
@@ -172,23 +198,42 @@ class _Runner:
             metrics=run.metrics,
             overrides=run.overrides,
             seconds=round(time.monotonic() - begun, 3),
-            worktree=read_marker(self._marker_path) is not None,
+            worktree=workspace.home is None and read_marker(self._marker_path) is not None,
         )
+
+    def _end(self, run: Run, status: Status) -> Run:
+        """Write everything down; what cannot be written keeps nothing else from it."""
+        try:
+            with ExitStack() as ending:  # the last is done first
+                ending.callback(self._mark_worktree)
+                ending.callback(self._pipeline.tree.index.save)
+                ending.callback(self._lock.close)
+        finally:
+            run = self._finish(run, status)
+        return run
 
     # -- what the stages stand on ----------------------------------------------------------------------------
 
-    def _hold(self, node: Node) -> AbstractContextManager[None]:
-        """The outputs alone; among others what it reads of other stages and of added data, which mlo may write."""
+    @contextmanager
+    def _hold(self, node: Node) -> Iterator[None]:
+        """The outputs alone; among others what it reads of other stages and of added data, which mlo may write, and the
+        environment that it runs in."""
         nodes, data = self._pipeline.graph.nodes, self._pipeline.lock.data
         made = {out for name in node.upstream for out in nodes[name].outs if any(overlap(out, it) for it in node.deps)}
         added = {path for path in data if any(overlap(path, it) for it in node.deps)}
-        return self._workspace.holding_for_stage(
-            node.outs, [*made, *added], wait=self._request.wait, given_up=lambda: self._around.stop.is_asked
+        paths = self._workspace.holding_for_stage(
+            node.outs,
+            [*made, *added],
+            mutexes=node.stage.mutexes,
+            wait=self._request.wait,
+            given_up=lambda: self._around.stop.is_asked,
         )
+        with paths, self._environments.turn():
+            yield
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[bool]:
-        """Be the only one, of all who share the cache, that computes this key."""
+        """Be the only one, of all who share the cache, that computes this key; whether another may have done it."""
         path = self._workspace.paths.cache / "running" / key
         lock = FileLock(path, command=self._workspace.command_line)
         waited = lock.acquire(
@@ -196,22 +241,10 @@ class _Runner:
             given_up=lambda: self._around.stop.is_asked,
         )
         try:
-            yield waited
+            yield waited or self._pipeline.results.get(key) is not None
         finally:
-            # Who waits for the file that goes here computes once more beside the next one; nothing is lost by that.
             path.unlink(missing_ok=True)
             lock.release()
-
-    def _open_environment(self, env: Environment) -> Opened:
-        from mlops_cli.core.pipeline.environments import open_environment
-
-        return open_environment(
-            env,
-            root=self._workspace.root,
-            cache=self._workspace.paths.cache,
-            environ=self._workspace.environ,
-            progress=self._workspace.progress,
-        )
 
     # -- the record ----------------------------------------------------------------------------------------
 
@@ -219,7 +252,7 @@ class _Runner:
         workspace = self._workspace
         values: dict[str, Any] = {}
         for node in self._pipeline.nodes:
-            if not any(name.partition(":")[0] in node.feeds for name in node.stage.params):
+            if not node.awaits_params and not self._pipeline.planner.rests(node):
                 values |= self._pipeline.planner.params_of(node)
         return Run(
             id=self._id,
@@ -232,12 +265,15 @@ class _Runner:
             pid=os.getpid(),
             environment=describe_environment(),
             parent=self._request.parent,
+            tags=self._origin.tags if self._origin is not None else {},
         )
 
     def _begin_code(self) -> Callable[[], dict[str, Entry]]:
         graph = self._pipeline.graph
         made = [*self._pipeline.lock.data, *(path for node in graph.nodes.values() for path in node.outs)]
         read = {path for node in self._pipeline.nodes for path in node.files}
+        if self._origin is not None:  # the repository around a working copy knows nothing of it
+            read = set(self._origin.untracked)
         return begin_untracked(self._pipeline.tree, self._workspace.root, read, made)
 
     def _with_code(self, run: Run, commit: Commit | None, code: dict[str, Entry]) -> Run:
@@ -259,6 +295,7 @@ class _Runner:
                 inputs=self._inputs(),
                 outputs={path: entry for record in self._records for path, entry in record.outs.items()},
                 stages=tuple(self._records),
+                environment=run.environment | self._environments.described(self._records),
             )
         )
         shutil.rmtree(workspace.paths.spool / run.id, ignore_errors=True)
@@ -281,6 +318,7 @@ class _Runner:
 
     def ended(self, record: StageRecord, logged: Logged, accepted: StageLock | None) -> None:
         """The pipeline says that a stage ended."""
+        record = self._environments.named(record, self._pipeline.graph.nodes[record.name])
         self._records.append(record)
         self._unsaved.append(logged)
         if accepted is not None:
@@ -319,27 +357,15 @@ class _Runner:
         outs = {path for node in self._pipeline.graph.nodes.values() for path in node.outs}
         private = self._workspace.paths.private.name
         with self._workspace.recording(wait=self._request.wait):
-            edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._pipeline.lock.data, private])
+            # As it is by now: data that was added since this run was planned stays ignored.
+            edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._workspace.read_lock().data, private])
 
     def _mark_worktree(self) -> None:
         """Say which stages' outputs are not those of mlo.lock."""
-        before = read_marker(self._marker_path)
-        touched = {record.name for record in self._records if record.status in DONE}
-        others = [name for name in before.stages if name not in touched] if before is not None else []
-        if not self._pipeline.overrides:
-            after = msgspec.structs.replace(before, stages=tuple(others)) if before is not None else None
+        with self._workspace.recording(given_up=lambda: self._around.stop.is_hurried):
+            before, locked = read_marker(self._marker_path), self._pipeline.lock.stages
+            after = marker_after(before, self._id, self._pipeline.overrides, self._records, locked, DONE)
             write_marker(self._marker_path, after)
-            return
-        locked = self._pipeline.lock.stages
-        deviating = [
-            record.name
-            for record in self._records
-            if record.status in DONE and (record.name not in locked or locked[record.name].outs != record.outs)
-        ]
-        if deviating:
-            write_marker(self._marker_path, Marker(self._id, self._pipeline.overrides, (*deviating, *others)))
-        elif before is not None:
-            write_marker(self._marker_path, msgspec.structs.replace(before, stages=tuple(others)))
 
 
 def joined(parts: Sequence[Logged]) -> Logged:

@@ -6,7 +6,7 @@ import msgspec
 
 from mlops_cli.core.data.compare import FileState
 from mlops_cli.core.errors import MloError
-from mlops_cli.core.pipeline.journal import Marker
+from mlops_cli.core.pipeline.marker import Marker
 from mlops_cli.core.pipeline.reasons import Decision
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.workflows.data_status import data_status

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.store.local import LocalStore
     from mlops_cli.core.tracking.store import RunStore
 
+_COPIES = ("copies", ".mlo")  # the folders around each working copy
 _HELD = 32  # paths that are held one by one; each costs an open file
 
 
@@ -81,6 +82,7 @@ class Workspace:
         Raises ProjectError if there is none or it does not read.
         """
         root = find_root(start)
+        home = home or _home_of(root)
         loaded = load(root, environ, environment=environment)
         opened = cls(
             root, loaded.project, loaded.settings, environ, command_line=command_line, progress=progress, home=home
@@ -89,10 +91,13 @@ class Workspace:
         return opened
 
     def at(self, root: Path) -> Workspace:
-        """The working copy of this project in another folder, which shares the cache and the runs."""
+        """The working copy of this project in another folder, which shares the cache and the runs.
+
+        git finds no repository there: the one around it knows nothing of the copy.
+        """
         return Workspace.find(
             root,
-            self.environ,
+            {**self.environ, "GIT_CEILING_DIRECTORIES": str(self.paths.copies.resolve())},
             environment=self.environment,
             command_line=self.command_line,
             progress=self.progress,
@@ -135,11 +140,17 @@ class Workspace:
 
     @contextmanager
     def holding_for_stage(
-        self, outs: Sequence[str], deps: Sequence[str], *, wait: bool, given_up: Callable[[], bool]
+        self,
+        outs: Sequence[str],
+        deps: Sequence[str],
+        *,
+        mutexes: Sequence[str] = (),
+        wait: bool,
+        given_up: Callable[[], bool],
     ) -> Iterator[None]:
         """Hold a stage's outputs, and keep what it reads from being written, until it ends. mlo.lock stays free.
 
-        `given_up` ends a wait. Raises Locked if not `wait`.
+        Its mutexes are held in all working copies at once. `given_up` ends a wait. Raises Locked if not `wait`.
         """
         alone, among = sorted(outs)[:_HELD], sorted(deps)[:_HELD]
         above = {parent.as_posix() for name in (*alone, *among) for parent in PurePosixPath(name).parents}
@@ -148,13 +159,18 @@ class Workspace:
                 lock = self._lock_of(name)
                 self._acquire(lock, name, wait=wait, shared=name not in alone, given_up=given_up)
                 held.callback(lock.release)
+            for name in sorted(set(mutexes)):
+                path = self.paths.copies.parent / "locks" / f"mutex-{sha256(name.encode()).hexdigest()[:16]}"
+                lock = FileLock(path, command=self.command_line)
+                self._acquire(lock, f"mutex {name}", wait=wait, given_up=given_up)
+                held.callback(lock.release)
             yield
 
     @contextmanager
-    def recording(self, *, wait: bool = True) -> Iterator[None]:
+    def recording(self, *, wait: bool = True, given_up: Callable[[], bool] | None = None) -> Iterator[None]:
         """Hold mlo.lock for a moment, from a run whose stages hold their own paths. Raises Locked if not `wait`."""
         lock = self._lock_of("project")
-        self._acquire(lock, "project", wait=wait)
+        self._acquire(lock, "project", wait=wait, given_up=given_up)
         try:
             yield
         finally:
@@ -216,7 +232,7 @@ class Workspace:
         store = LocalStore(self.paths.cache, self.project.hash, refill=self.refill)
         store.folder.command = self.command_line
         store.folder.waiting = lambda holder: self.progress.note(f"the cache is held by {holder}; waiting")
-        if self.paths.cache_dir is not None:
+        if self.paths.cache_dir is not None and self.home is None:  # a working copy is gone before it needs anything
             store.folder.joining = self._join_cache
         return store
 
@@ -321,3 +337,13 @@ class Workspace:
         from mlops_cli.core.base.git import identity
 
         return self.environ.get("MLO_ACTOR") or identity(self.root) or self.environ.get("USER") or "unknown"
+
+
+def _home_of(root: Path) -> ProjectPaths | None:
+    """The project that `root` is a working copy of, for an mlo that a stage in the copy starts."""
+    for folder in root.parents:
+        around = (folder.parent.name, folder.parent.parent.name)
+        if around == _COPIES and (folder / "home").is_file():
+            home = folder.parent.parent.parent
+            return ProjectPaths(home, Path(msgspec.json.decode((folder / "home").read_bytes())["cache"]))
+    return None
