@@ -43,6 +43,7 @@ class Output:
         self.quiet = quiet
         self._bar: Any = None
         self._waiting: _Waiting | None = None
+        self._teller: Callable[[str], None] | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -123,6 +124,9 @@ class Output:
         It is drawn once the work has lasted long enough to be worth a look.
         """
         self.end()
+        if self._teller is not None:
+            self._teller(label)
+            return
         if self.quiet or self.as_json or not sys.stderr.isatty():
             return
         self._waiting = _Waiting(time.monotonic() + PATIENCE_S, 0, lambda: self._draw(label, total, unit))
@@ -151,7 +155,14 @@ class Output:
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0], amount)
 
+    def give_bars_to(self, teller: Callable[[str], None] | None) -> None:
+        """Tell who draws the terminal meanwhile what goes on ("" for nothing), and draw no bars; None ends that."""
+        self.end()
+        self._teller = teller
+
     def end(self) -> None:
+        if self._teller is not None:
+            self._teller("")
         self._waiting = None
         if self._bar is not None:
             self._bar.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 
@@ -53,3 +54,10 @@ class Lines:
     def _line(self, stage: str, line: bytes) -> bytes:
         # A progress bar redraws its line after a carriage return; its last state is what stays.
         return f"{stage:<{self._width}} | ".encode() + line.rstrip(b"\r").rpartition(b"\r")[2] + b"\n"
+
+
+def watch(output: Output) -> Lines:
+    """The watcher for where the output goes: a live table on a terminal, else plain lines."""
+    from mlops_cli.cli.screen import Screen, is_wanted
+
+    return Screen(output) if is_wanted(output, os.environ.get("TERM")) else Lines(output)
