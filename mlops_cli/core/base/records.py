@@ -116,7 +116,8 @@ class StageRecord(msgspec.Struct, frozen=True):
     """What one run did with one stage. `run` made the outputs: this run, or the one whose result was restored; empty
     where nobody knows, and where the stage was skipped.
 
-    `deps` maps each path read to the digest it had; `params` the parameters the stage declares.
+    `deps` maps each path read to the digest it had; `params` the parameters the stage declares. `env` names the
+    environment it ran in now, one of those of the run's `environment`; empty for mlo's own.
     """
 
     name: str
@@ -127,6 +128,7 @@ class StageRecord(msgspec.Struct, frozen=True):
     params: dict[str, Any] = {}
     outs: dict[str, Entry] = {}
     seconds: float = 0.0
+    env: str = ""
 
 
 class ResolvedModel(msgspec.Struct, frozen=True):

@@ -13,7 +13,9 @@ import msgspec
 from mlops_cli.core.base.expression import ExpressionError, parse
 from mlops_cli.core.errors import MloError, ProjectError
 from mlops_cli.core.project import yaml12
+from mlops_cli.core.project.images import check_image
 from mlops_cli.core.project.schema import Project, Stage
+from mlops_cli.core.project.stages import Environment
 
 FILE_NAME = "mlo.yaml"
 
@@ -88,6 +90,7 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
             f"{sources[0].path.name if sources else FILE_NAME} has no name", hint="add a line such as name: flights"
         )
     project: Project = _convert(rest, Project, (), sources)
+    _check_env(project.env, f"{_where(('env',), sources)}: the project")
     _check_gates(project, sources)
     _check_params(project, sources)
     return msgspec.structs.replace(project, stages=converted)
@@ -108,12 +111,27 @@ def _check_stage(name: str, stage: Stage, sources: list[Source]) -> None:
             f"{where} names {both[0]} under pass_env and under secrets",
             hint="secrets alone: they reach the stage, and are masked in what it prints",
         )
-    kinds = [kind for kind in ("lock", "conda", "docker") if stage.env is not None and getattr(stage.env, kind)]
-    if stage.env is not None and len(kinds) != 1:
+    _check_env(stage.env, where)
+
+
+def _check_env(env: Environment | None, where: str) -> None:
+    """Raises ProjectError for an environment that is none, or several, or not fixed."""
+    if env is None:
+        return
+    kinds = [kind for kind in ("lock", "conda", "docker") if getattr(env, kind)]
+    if len(kinds) != 1:
+        hint = "name one: lock: requirements.lock, conda: environment.yml or docker: image@sha256:..."
         raise ProjectError(
             f"{where}: env names {' and '.join(kinds) or 'no environment'}",
-            hint="name one: lock: requirements.lock, conda: environment.yml or docker: image@sha256:...",
+            hint=f"{hint}; an overlay takes one away with {kinds[0]}: null" if kinds else hint,
         )
+    if env.python is not None and env.lock is None:
+        raise ProjectError(f"{where}: python goes with lock; {kinds[0]} brings its own", hint="remove it there")
+    if env.docker is not None:
+        try:
+            check_image(env.docker)
+        except ProjectError as error:
+            raise ProjectError(f"{where}: {error.message}", hint=error.hint) from None
 
 
 def _check_gates(project: Project, sources: list[Source]) -> None:
