@@ -57,6 +57,16 @@ def run(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="If another mlo holds what a stage needs, exit 10.")
     ] = False,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Run in a clean working copy: files git tracks, and data by link.")
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option("--rev", metavar="REV", help="Run a commit's code and data, in a working copy.")
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Run every combination of -P NAME=1,2,3, each isolated, -j at once.")
+    ] = False,
+    parent: Annotated[str | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Run the pipeline; stages that are up to date are restored, not run.
 
@@ -74,15 +84,16 @@ def run(
       mlo run --from train         train, and everything that depends on it
       mlo run --accept prepare     prepare.py changed, but not what it does
       mlo run -P learning_rate=0.1 -P model.depth=4
+      mlo run -P learning_rate=0.05,0.1 -P model.depth=3,4 --sweep -j 2
+      mlo run --rev v1.2           that commit's code and data; the work tree stays as it is
     """
-    from mlops_cli.cli.views.pipeline import show_run
-    from mlops_cli.cli.watch import Lines
+    from mlops_cli.cli.views.sweep import exit_code_of, show_performed
+    from mlops_cli.cli.watch import watch
     from mlops_cli.core.workflows.asking import request_from
-    from mlops_cli.core.workflows.run import plan_run, run_pipeline
+    from mlops_cli.core.workflows.perform import perform
 
     here = open_context(ctx)
-    request = request_from(ctx.params)
-    if dry:
-        here.output.show(plan_run(here.workspace, request), show_run)
-        return
-    here.output.show(run_pipeline(here.workspace, request, watcher=Lines(here.output)), show_run)
+    result = perform(here.workspace, request_from(ctx.params), dry=dry, watcher=watch(here.output))
+    here.output.show(result, show_performed)
+    if code := exit_code_of(result):
+        raise typer.Exit(code)

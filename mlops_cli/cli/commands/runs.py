@@ -1,4 +1,4 @@
-"""`mlo runs`: list, show, compare."""
+"""`mlo runs`: list, show, compare, apply, logs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,26 @@ def list_(
     ctx: typer.Context,
     limit: int = typer.Option(20, "--limit", "-n", min=1, help="How many, the newest first."),
     status: str | None = typer.Option(None, "--status", help="Only running, finished, failed or killed ones."),
+    parent: str | None = typer.Option(
+        None, "--parent", autocompletion=complete.runs, metavar="RUN", help="Only the points of this sweep."
+    ),
+    sort: str | None = typer.Option(None, "--sort", metavar="METRIC", help="The largest first."),
+    ascending: bool = typer.Option(False, "--ascending", help="With --sort, the smallest first."),
 ) -> None:
-    """List the newest runs, with the parameters in which they differ.
+    """List the newest runs, with the parameters in which they differ; the points of a sweep stand below it.
 
     \b
     Examples:
       mlo runs list
+      mlo runs list --parent 3f2a --sort auc
       mlo runs list --limit 5 --status failed
       mlo runs list --json
     """
     from mlops_cli.core.workflows.runs import list_runs
 
     here = open_context(ctx)
-    here.output.show(list_runs(here.workspace, limit=limit, status=status), show_list)
+    found = list_runs(here.workspace, limit=limit, status=status, parent=parent, sort=sort, ascending=ascending)
+    here.output.show(found, show_list)
 
 
 @app.command()
@@ -59,7 +66,10 @@ def show(
 def compare(
     ctx: typer.Context,
     runs: Annotated[
-        list[str], typer.Argument(autocompletion=complete.runs, metavar="RUN", help="Two runs or more; latest is one.")
+        list[str],
+        typer.Argument(
+            autocompletion=complete.runs, metavar="RUN", help="Two runs or more, or a sweep; latest is one."
+        ),
     ],
     everything: bool = typer.Option(False, "--all", help="Show also what is the same."),
 ) -> None:
@@ -69,12 +79,38 @@ def compare(
     Examples:
       mlo runs compare 3f2a 9c01
       mlo runs compare 3f2a latest --all
+      mlo runs compare 77c0        the points of a sweep
     """
     from mlops_cli.core.workflows.runs import compare_runs
 
     here = open_context(ctx)
     comparison = compare_runs(here.workspace, runs)
     here.output.show(comparison, lambda result, output: show_comparison(result, output, everything=everything))
+
+
+@app.command()
+def apply(
+    ctx: typer.Context,
+    run: str = typer.Argument(
+        autocompletion=complete.runs, metavar="RUN", help="Four or more digits of its id, or latest."
+    ),
+    force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs whose bytes are in no cache."),
+) -> None:
+    """Bring the outputs of a run into the work tree, and say what to put into mlo.yaml to keep them.
+
+    mlo.yaml and mlo.lock stay as they are: once mlo.yaml says the run's parameters, mlo run finds its results and
+    records them. mlo run without that brings back what mlo.lock says.
+
+    \b
+    Examples:
+      mlo runs apply 3f2a
+      mlo runs apply latest --force
+    """
+    from mlops_cli.cli.views.sweep import show_applied
+    from mlops_cli.core.workflows.apply import apply_run
+
+    here = open_context(ctx)
+    here.output.show(apply_run(here.workspace, run, force=force), show_applied)
 
 
 @app.command()

@@ -23,19 +23,46 @@ def show_list(result: RunList, output: Output) -> None:
     params, metrics = result.varying[:_COLUMNS], result.telling[:_COLUMNS]
     rows = [
         (
-            run.id[:8],
+            lead + run.id[:8],
             run.name,
             run.status,
             _ago(run.age_s),
             *(_text(run.params.get(key)) for key in params),
             *(number(run.metrics[key]) if key in run.metrics else "" for key in metrics),
         )
-        for run in result.runs
+        for lead, run in _grouped(result.runs)
     ]
     output.table(("run", "name", "status", "when", *params, *metrics), rows, right=(*params, *metrics))
     left_out = len(result.varying) - len(params) + len(result.telling) - len(metrics)
     if left_out:
         output.line(f"{plural(left_out, 'more parameter')} and metrics: mlo runs show RUN, or --json", style="dim")
+
+
+def _grouped(runs: Sequence[RunRow]) -> list[tuple[str, RunRow]]:
+    """Each run with its indent: the points of a sweep stand below it, where it is in the list, too."""
+    listed = {run.id for run in runs}
+    rows: list[tuple[str, RunRow]] = []
+    for run in runs:
+        if run.parent not in listed:
+            rows.append(("", run))
+            rows += [("  ", point) for point in runs if point.parent == run.id]
+    return rows
+
+
+def _show_points(points: Sequence[RunRow], output: Output) -> None:
+    names = list(dict.fromkeys(name for run in points for name in run.overrides))
+    metrics = list(dict.fromkeys(key for run in points for key in run.metrics))[:_COLUMNS]
+    rows = [
+        (
+            run.id[:8],
+            run.status,
+            *(_text(run.overrides.get(name)) for name in names),
+            *(number(run.metrics[key]) if key in run.metrics else "" for key in metrics),
+        )
+        for run in points
+    ]
+    output.line()
+    output.table(("point", "status", *names, *metrics), rows, right=(*names, *metrics))
 
 
 def show_detail(result: RunDetail, output: Output) -> None:
@@ -53,6 +80,8 @@ def show_detail(result: RunDetail, output: Output) -> None:
     for key, value in facts.items():
         if value:
             output.line(f"  {key:<10}{value}")
+    if result.points:
+        _show_points(result.points, output)
     if run.params:
         _section(output, "parameters", ((key, _text(value)) for key, value in run.params.items()))
     if result.history:

@@ -26,6 +26,7 @@ USUAL_PREFIXES = (
     "NVIDIA_",
     "XDG_",
     "MLO_",
+    "GIT_CEILING_",  # a working copy is no part of the repository that it lies in
 )
 
 

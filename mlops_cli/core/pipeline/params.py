@@ -147,6 +147,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
         hint = f"its default is {default!r}"
         if wanted is int and isinstance(value, float):
             hint += f"; write the default as {default}.0 in mlo.yaml if fractions are meant"
+        if "," in text and wanted not in (list, dict):
+            hint += f"; to run once for each value: mlo run -P {name}={text} --sweep"
         raise UsageError(f"-P {name}={text}: {name} is {_KINDS.get(wanted, wanted.__name__)}", hint=hint)
     if (found := yaml12.not_json(value)) is not None:
         raise UsageError(f"-P {name}={text}: it holds {found[1]}", hint="parameters are JSON; quote the key or number")

@@ -20,8 +20,8 @@ def is_reserved(name: str) -> bool:
 class ProjectPaths:
     """The layout under `root`; `cache` may lie elsewhere (`cache: {dir: ...}`).
 
-    A working copy of a project has an index, locks and failures of its own, and shares the runs of the project that it
-    is a copy of: `home` is that project's `.mlo`.
+    A working copy of a project has an index and locks of its own, and shares the runs and the failures of the project
+    that it is a copy of: `home` is that project's `.mlo`.
     """
 
     root: Path
@@ -66,12 +66,23 @@ class ProjectPaths:
 
     @property
     def failed(self) -> Path:
-        return self.private / "failed"
+        return (self.home or self.private) / "failed"
+
+    @property
+    def copies(self) -> Path:
+        """Where the working copies lie."""
+        return (self.home or self.private) / "copies"
 
     @property
     def locks(self) -> Path:
         return self.private / "locks"
 
     def relative(self, path: Path) -> str:
-        """`path` as mlo.lock writes it: relative to the root, with forward slashes. Raises ValueError outside."""
-        return path.absolute().relative_to(self.root).as_posix()
+        """`path` as mlo.lock writes it: relative to the root, with forward slashes. Raises ValueError outside.
+
+        In a working copy, what lies in the project's own `.mlo` is relative to the project.
+        """
+        path = path.absolute()
+        if self.home is not None and path.is_relative_to(self.home) and not path.is_relative_to(self.root):
+            return path.relative_to(self.home.parent).as_posix()
+        return path.relative_to(self.root).as_posix()

@@ -60,4 +60,8 @@ SCRIPTS = (
         damaged INTEGER NOT NULL
     ) WITHOUT ROWID
     """,
+    """
+    ALTER TABLE run ADD COLUMN parent TEXT;
+    CREATE INDEX run_by_parent ON run (parent) WHERE parent IS NOT NULL
+    """,
 )

@@ -79,10 +79,12 @@ class RunStore:
             return self.latest(status=None)
         return self._tables.load([self._tables.row(self._number(text))])[0]
 
-    def list(self, *, limit: int | None = None, status: Status | None = None) -> list[Run]:
-        """Newest first."""
-        where = "WHERE status = ?" if status else ""
-        values: list[object] = [status] if status else []
+    def list(self, *, limit: int | None = None, status: Status | None = None, parent: str | None = None) -> list[Run]:
+        """Newest first; with `parent`, only those that belong to the run with exactly this id."""
+        wanted = {"status = ?": status, "parent = ?": parent}
+        values: list[object] = [value for value in wanted.values() if value]
+        where = " AND ".join(test for test, value in wanted.items() if value)
+        where = f"WHERE {where}" if where else ""
         rows = self._database.rows(
             f"SELECT number, document, model FROM run {where} ORDER BY start DESC, id LIMIT ?",  # noqa: S608 - no input
             [*values, -1 if limit is None else limit],

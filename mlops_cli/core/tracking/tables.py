@@ -35,10 +35,10 @@ class RunTables:
     def insert(self, run: Run) -> int:
         """Add a run with what it holds; returns its number. Raises UsageError for an id that exists."""
         document, model = _documents(run)
-        values = (run.id, run.status, run.start, document, model)
+        values = (run.id, run.status, run.start, document, model, run.parent)
         try:
             cursor = self._database.execute(
-                "INSERT INTO run (id, status, start, document, model) VALUES (?, ?, ?, ?, ?)", values
+                "INSERT INTO run (id, status, start, document, model, parent) VALUES (?, ?, ?, ?, ?, ?)", values
             )
         except sqlite3.IntegrityError:
             raise UsageError(f"there is a run {run.id} already", hint="give each run an id of its own") from None

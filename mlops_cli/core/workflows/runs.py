@@ -20,7 +20,8 @@ COLUMNS = 4  # parameters and metrics a table has room for
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """One run in the list. `age_s` and `seconds` (how long it took) are seconds."""
+    """One run in the list. `age_s` and `seconds` (how long it took) are seconds. `parent` is the run that it belongs
+    to, as a point of a sweep does, `overrides` what `-P` said."""
 
     id: str
     name: str
@@ -34,11 +35,13 @@ class RunRow(msgspec.Struct, frozen=True):
     params: dict[str, Any]
     metrics: dict[str, float]
     tags: dict[str, str]
+    parent: str | None = None
+    overrides: dict[str, Any] = {}
 
 
 class RunList(msgspec.Struct, frozen=True):
-    """Runs, newest first. `varying` names the parameters in which they differ, `telling` the metrics most of them
-    have; both most frequent first."""
+    """Runs, newest first, or as asked for. `varying` names the parameters in which they differ, `telling` the metrics
+    most of them have; both most frequent first."""
 
     runs: tuple[RunRow, ...]
     varying: tuple[str, ...]
@@ -59,12 +62,13 @@ class MetricSummary(msgspec.Struct, frozen=True):
 
 
 class RunDetail(msgspec.Struct, frozen=True):
-    """Everything about one run."""
+    """Everything about one run. `points` are the runs that belong to it, in the order they began."""
 
     run: Run
     age_s: float
     seconds: float | None
     history: tuple[MetricSummary, ...]
+    points: tuple[RunRow, ...] = ()
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -88,14 +92,39 @@ class RunComparison(msgspec.Struct, frozen=True):
     packages: tuple[Difference, ...]
 
 
-def list_runs(workspace: Workspace, *, limit: int = 20, status: str | None = None) -> RunList:
-    """The newest runs. Raises UsageError for an unknown status."""
+def list_runs(
+    workspace: Workspace,
+    *,
+    limit: int = 20,
+    status: str | None = None,
+    parent: str | None = None,
+    sort: str | None = None,
+    ascending: bool = False,
+) -> RunList:
+    """The newest runs; with `parent`, of those that belong to that run; with `sort`, those with the largest (or
+    smallest) values of that metric, best first. Raises UsageError for an unknown status, NotFound for a metric that
+    none has."""
     if status not in {None, "running", "finished", "failed", "killed"}:
         raise UsageError(f"{status} is no status of a run", hint="they are running, finished, failed and killed")
-    runs = workspace.runs.list(limit=limit, status=status)  # type: ignore[arg-type]
+    above = workspace.runs.get(parent).id if parent is not None else None
+    runs = workspace.runs.list(limit=None if sort else limit, status=status, parent=above)  # type: ignore[arg-type]
+    if sort is not None:
+        runs = _sorted(runs, sort, ascending=ascending)[:limit]
     counts = Counter(key for run in runs for key in run.metrics)
     telling = sorted(counts, key=lambda key: (-counts[key], key))
+    if sort is not None:
+        telling = [sort, *(key for key in telling if key != sort)]
     return RunList(tuple(_row(workspace, run) for run in runs), tuple(_varying(runs)), tuple(telling))
+
+
+def _sorted(runs: Sequence[Run], metric: str, *, ascending: bool) -> list[Run]:
+    """By a metric; runs without it, or with NaN, last."""
+    known = sorted({key for run in runs for key in run.metrics})
+    if metric not in known:
+        raise NotFound(f"no run here has a metric {metric}", hint=f"they have {', '.join(known) or 'no metrics'}")
+    told = [run for run in runs if math.isfinite(run.metrics.get(metric, math.nan))]
+    rest = [run for run in runs if not math.isfinite(run.metrics.get(metric, math.nan))]
+    return sorted(told, key=lambda run: run.metrics[metric], reverse=not ascending) + rest
 
 
 def _varying(runs: Sequence[Run]) -> list[str]:
@@ -125,6 +154,8 @@ def _row(workspace: Workspace, run: Run) -> RunRow:
         params=run.params,
         metrics=run.metrics,
         tags=run.tags,
+        parent=run.parent,
+        overrides=run.overrides,
     )
 
 
@@ -140,7 +171,8 @@ def show_run(workspace: Workspace, text: str) -> RunDetail:
     history = workspace.runs.history(run.id)
     age_s, seconds = _times(workspace, run)
     summaries = tuple(_summary(key, points, run.metrics[key]) for key, points in history.items())
-    return RunDetail(run, age_s, seconds, summaries)
+    points = tuple(_row(workspace, point) for point in reversed(workspace.runs.list(parent=run.id)))
+    return RunDetail(run, age_s, seconds, summaries, points)
 
 
 def _summary(key: str, points: Sequence[Metric], latest: float) -> MetricSummary:
@@ -161,8 +193,11 @@ def _summary(key: str, points: Sequence[Metric], latest: float) -> MetricSummary
 
 
 def compare_runs(workspace: Workspace, texts: Sequence[str]) -> RunComparison:
-    """Two runs or more, side by side. Raises RunNotFound, UsageError for fewer than two different ones."""
+    """Two runs or more, side by side; of one sweep, its points. Raises RunNotFound, UsageError for fewer than two
+    different ones."""
     runs = [workspace.runs.get(text) for text in texts]
+    if len(runs) == 1:
+        runs = workspace.runs.list(parent=runs[0].id)[::-1] or runs
     if len({run.id for run in runs}) < 2:
         raise UsageError("comparing takes two different runs", hint="mlo runs compare 3f2a 9c01")
     return RunComparison(

@@ -113,12 +113,12 @@ class Workspace:
         write_lock(self.paths.lock, lock)
 
     @contextmanager
-    def exclusive(self, *, wait: bool = True) -> Iterator[None]:
-        """Hold mlo.lock and all paths that nobody holds by name: one writer at a time.
+    def exclusive(self, paths: Sequence[str] = (), *, wait: bool = True) -> Iterator[None]:
+        """Hold mlo.lock, and those paths that are to be changed, which a running stage may read: one writer at a time.
 
         Raises Locked if not `wait`, and within a stage of this project, whose run counts on what it saw.
         """
-        with self._held("project", wait=wait):
+        with self._held("project", wait=wait), self._holding_paths(sorted(paths)[:_HELD], wait=wait):
             yield
 
     @contextmanager
@@ -128,12 +128,16 @@ class Workspace:
         Others may hold other paths meanwhile, and nobody the project. Raises as `exclusive`.
         """
         if len(names) > _HELD:
-            with self.exclusive(wait=wait):
+            with self.exclusive(names, wait=wait):
                 yield
             return
+        with self._held("project", wait=wait, shared=True), self._holding_paths(names, wait=wait):
+            yield
+
+    @contextmanager
+    def _holding_paths(self, names: Sequence[str], *, wait: bool) -> Iterator[None]:
         above = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
         with ExitStack() as held:
-            held.enter_context(self._held("project", wait=wait, shared=True))
             for name in sorted({*names, *above} - {"."}):  # all in one order, so that no two wait for each other
                 held.enter_context(self._held(name, wait=wait, shared=name not in names))
             yield
@@ -206,7 +210,7 @@ class Workspace:
         try:
             lock.acquire(
                 wait=wait,
-                waiting=lambda holder: self.progress.note(f"waiting for {what}, held by {holder}"),
+                waiting=lambda holder: self.progress.note(f"waiting for {holder}, which holds {what}"),
                 shared=shared,
                 given_up=given_up,
             )

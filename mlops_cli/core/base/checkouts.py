@@ -1,0 +1,109 @@
+"""The code of a git repository in another folder: the tracked files as they stand, or as a commit has them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.errors import NotFound, ProjectError
+
+# git sets these where it runs a hook; they would lead it to another repository than the folder's.
+_REDIRECTS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
+
+class Repository:
+    """The repository around a project. `prefix` is where the project lies in it: empty at its top, else `sub`."""
+
+    def __init__(self, top: Path, prefix: str, environ: Mapping[str, str]) -> None:
+        self.top = top
+        self.prefix = prefix
+        self._environ = environ
+
+    @classmethod
+    def around(cls, root: Path, environ: Mapping[str, str]) -> Repository | None:
+        """None outside git, and where the repository around tracks nothing of the project."""
+        clean = {name: value for name, value in environ.items() if name not in _REDIRECTS}
+        said = _git(root, clean, "rev-parse", "--show-toplevel", "--show-prefix")
+        if said is None:
+            return None
+        top, prefix = os.fsdecode(said).split("\n")[:2]
+        repository = cls(Path(top), prefix.rstrip("/"), clean)
+        return repository if _git(root, clean, "ls-files", "-z", "--", ".") else None
+
+    def commit(self, revision: str) -> str:
+        """The full name of a commit. Raises NotFound."""
+        said = _git(
+            self.top, self._environ, "rev-parse", "--verify", "-q", "--end-of-options", f"{revision}^{{commit}}"
+        )
+        if said is None:
+            raise NotFound(f"{revision} is no revision of this repository", hint="git log --oneline --all")
+        return said.decode("ascii").strip()
+
+    def copy_tracked(self, target: Path) -> None:
+        """Every tracked file as it stands in the work tree; one that was deleted there is left out."""
+        said = _git(self.top, self._environ, "ls-files", "-z", "--recurse-submodules")
+        if said is None:  # a submodule that git cannot look into
+            said = self._asked("ls-files", "-z")
+        made: set[Path] = set()
+        with machine_errors(f"cannot write {target}"):
+            for name in dict.fromkeys(said.split(b"\0")):
+                path = os.fsdecode(name)
+                # What git tracks of mlo's own folder is no code, and the copy has one of its own.
+                if not path or path.startswith(f"{self.prefix}/.mlo/".lstrip("/")):
+                    continue
+                place = target / path
+                if place.parent not in made:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(place.parent)
+                copy_file(self.top / path, place)
+
+    def extract(self, commit: str, target: Path) -> list[str]:
+        """Every file of a commit; returns its submodules, which are left out.
+
+        Not by `git archive`, which leaves out and rewrites what attributes of the repository say.
+        """
+        with tempfile.TemporaryDirectory() as folder, machine_errors(f"cannot write {target}"):
+            environ = {**self._environ, "GIT_INDEX_FILE": str(Path(folder) / "index")}
+            target.mkdir(parents=True, exist_ok=True)
+            for question in (("read-tree", commit), ("checkout-index", "-a", "-f", f"--prefix={target}/")):
+                done = subprocess.run(["git", *question], cwd=self.top, env=environ, capture_output=True, check=False)
+                if done.returncode != 0:
+                    raise self._mute(question[0], done.stderr.decode("utf-8", "replace").strip())
+            entries = self._asked("ls-tree", "-r", "-z", commit).split(b"\0")
+        return [os.fsdecode(entry.partition(b"\t")[2]) for entry in entries if entry.startswith(b"160000 ")]
+
+    def _asked(self, *question: str) -> bytes:
+        said = _git(self.top, self._environ, *question)
+        if said is None:
+            raise self._mute(question[0], "it refused")
+        return said
+
+    def _mute(self, question: str, why: str) -> ProjectError:
+        return ProjectError(f"git {question} gave no answer in {self.top}: {why}", hint=f"git -C {self.top} status")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A file with its exec bits, or a symbolic link as such. What is neither, or is not there any more, is left out."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        status = source.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISREG(status.st_mode):
+            shutil.copyfile(source, target)
+            target.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
+
+
+def _git(folder: Path, environ: Mapping[str, str], *question: str) -> bytes | None:
+    """git's answer; None where it is absent or refuses."""
+    try:
+        done = subprocess.run(["git", *question], cwd=folder, env=environ, capture_output=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None

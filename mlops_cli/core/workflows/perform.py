@@ -1,0 +1,28 @@
+"""What `mlo run` was asked for, done: in the work tree, in a working copy, or as a sweep of many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_cli.core.pipeline.watching import Watcher
+from mlops_cli.core.workflows.plan import RunRequest
+from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
+from mlops_cli.core.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlops_cli.core.workflows.sweep import SweepResult
+
+
+def perform(
+    workspace: Workspace, request: RunRequest, *, dry: bool = False, watcher: Watcher | None = None
+) -> RunResult | SweepResult:
+    """Do it, or say with `dry` what would be done. Raises what a stage raises; a sweep says that of its points."""
+    if request.sweep:
+        from mlops_cli.core.workflows.sweep import plan_sweep, run_sweep
+
+        return plan_sweep(workspace, request) if dry else run_sweep(workspace, request, watcher=watcher)
+    if request.isolated:
+        from mlops_cli.core.workflows.copies import plan_isolated, run_isolated
+
+        return plan_isolated(workspace, request) if dry else run_isolated(workspace, request, watcher=watcher)
+    return plan_run(workspace, request) if dry else run_pipeline(workspace, request, watcher=watcher)
