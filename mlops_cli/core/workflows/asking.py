@@ -23,6 +23,8 @@ def request_from(typed: Mapping[str, Any]) -> RunRequest:
         raise UsageError(
             "--dry changes nothing, so it fetches nothing either", hint="mlo run --dry plans with what is here"
         )
+    if typed.get("check"):
+        _refuse_beside_check(stages, typed)
     revision, sweep = typed.get("revision"), bool(typed.get("sweep"))
     isolated = bool(typed.get("isolated")) or sweep or revision is not None
     if isolated and typed.get("accept"):
@@ -37,6 +39,7 @@ def request_from(typed: Mapping[str, Any]) -> RunRequest:
         alone=bool(typed.get("single")),
         overrides=assignments(typed.get("params") or ()),
         force=bool(typed.get("force")),
+        check=bool(typed.get("check")),
         accept=tuple(typed.get("accept") or ()),
         from_cache=not typed.get("no_cache"),
         pull=bool(typed.get("pull")),
@@ -50,6 +53,16 @@ def request_from(typed: Mapping[str, Any]) -> RunRequest:
     )
 
 
+def _refuse_beside_check(stages: tuple[str, ...], typed: Mapping[str, Any]) -> None:
+    if not stages:
+        raise UsageError("--check runs the stages that are named twice, and none is", hint="mlo run --check train")
+    others = {"sweep": "--sweep", "isolated": "--isolated", "revision": "--rev", "dry": "--dry", "accept": "--accept"}
+    others |= {"since": "--from", "until": "--until"}
+    for name, option in others.items():
+        if typed.get(name):
+            raise UsageError(f"--check and {option} contradict each other", hint="say one of the two")
+
+
 def arguments_of(request: RunRequest) -> list[str]:
     """What a person would type for the request: `request_from` makes the same of it."""
     said: list[str] = ["run", *request.stages]
@@ -61,6 +74,7 @@ def arguments_of(request: RunRequest) -> list[str]:
     flags = {
         "--single": request.alone,
         "--force": request.force,
+        "--check": request.check,
         "--no-cache": not request.from_cache,
         "--pull": request.pull,
         "--keep-going": request.keep_going,

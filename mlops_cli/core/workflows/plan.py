@@ -40,9 +40,11 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     `stages` are brought up to date with all that they depend on (all if none is named); `until` names more of them;
     `since` leaves out what does not stand below it; `alone` leaves out what they depend on. `overrides` are the texts
     of `-P name=value`. `force` runs the named stages, or all, even if they are up to date, and lets go of uncached
-    outputs; `accept` takes what stands at the outputs of a stage as its result. Without `from_cache` nothing is
-    restored; with `pull` missing inputs and results come from the remote. `jobs` stages run at once. Without `wait` it
-    is an error that another mlo holds what a stage needs. `parent` is the run that this one belongs to.
+    outputs; `again` runs stages even if they are up to date, and lets go of nothing; `check` runs the named stages
+    twice, and compares. `accept` takes what stands at the outputs of a stage as its result. Without `from_cache`
+    nothing is restored; with `pull` missing inputs and results come from the remote. `jobs` stages run at once.
+    Without `wait` it is an error that another mlo holds what a stage needs. `parent` is the run that this one belongs
+    to.
 
     `isolated` runs in a clean working copy, with `revision` one of that commit; with `sweep` the overrides hold several
     values each (`0.1,0.2`), and every combination is a run of its own, `jobs` of them at once.
@@ -54,6 +56,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     overrides: dict[str, str] = {}
     force: bool = False
+    again: tuple[str, ...] = ()
+    check: bool = False
     accept: tuple[str, ...] = ()
     from_cache: bool = True
     pull: bool = False
@@ -162,6 +166,7 @@ def _wishes(request: RunRequest, graph: Graph, nodes: Sequence[Node], elsewhere:
     forced: list[str] = []
     if request.force:  # all, if none is named: of the frozen only those that are
         forced = members(graph, request.stages) or [node.name for node in nodes if not node.stage.frozen]
+    forced += members(graph, request.again)
     accepted = members(graph, request.accept)
     for name in accepted:
         if name in forced:
