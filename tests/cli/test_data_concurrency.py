@@ -56,7 +56,7 @@ def running_stage(project: Path) -> Iterator[subprocess.Popen[str]]:
     os.mkfifo(project / "begun")
     os.mkfifo(project / "go")
     with (project / "mlo.yaml").open("a") as file:
-        file.write("stages: {s: {cmd: 'echo > begun; read line < go; echo 1 > out', outs: [out]}}\n")
+        file.write("stages: {s: {cmd: 'echo > begun; read line < go; echo 1 > out', deps: [data/p], outs: [out]}}\n")
     with started("run") as process:
         (project / "begun").read_text()  # blocks until the stage has begun
         yield process
@@ -77,17 +77,30 @@ def test_who_only_reads_waits_for_nobody(mlo: Mlo, project: Path, words: list[st
         assert "data/p" in out or words[0] in ("status", "diff", "fsck")
 
 
-def test_a_writer_names_whom_it_waits_for_and_then_goes_on(mlo: Mlo, project: Path) -> None:
+def test_a_writer_of_what_a_stage_reads_names_whom_it_waits_for_and_then_goes_on(mlo: Mlo, project: Path) -> None:
+    mlo("data", "add", "data/p")
     with ExitStack() as stack:
         with running_stage(project) as run:
-            adding = stack.enter_context(started("data", "add", "data/p"))
-            assert f"waiting for `mlo run` (process {run.pid} on " in first_word(adding)
-            refused = mlo("data", "add", "data/q", "--no-wait", exit_code=10)
-            assert f"project is held by `mlo run` (process {run.pid} on " in refused.stderr
+            moving = stack.enter_context(started("data", "mv", "data/p", "data/r"))
+            assert f"waiting for `mlo run` (process {run.pid} on " in first_word(moving)
+            moving.kill()
+            moving.wait()
             for words in (["rm", "data/p"], ["mv", "data/p", "data/r"], ["unprotect", "data/p"], ["checkout"]):
-                mlo("data", *words, "--no-wait", exit_code=10)
-        assert adding.wait() == 0
-    assert set(read_lock(project / "mlo.lock").data) == {"data/p"}
+                refused = mlo("data", *words, "--no-wait", exit_code=10)
+                assert f"data/p is held by `mlo run` (process {run.pid} on " in refused.stderr, words
+            moving = stack.enter_context(started("data", "mv", "data/p", "data/r"))
+            assert f"waiting for `mlo run` (process {run.pid} on " in first_word(moving)
+        assert moving.wait() == 0
+    assert set(read_lock(project / "mlo.lock").data) == {"data/r"}
+
+
+def test_who_changes_nothing_that_a_stage_reads_need_not_wait_for_it(mlo: Mlo, project: Path) -> None:
+    with running_stage(project):
+        mlo("data", "add", "data/p", "data/q", "--no-wait")
+        mlo("data", "rm", "data/q", "--no-wait")
+    lock = read_lock(project / "mlo.lock")
+    assert set(lock.data) == {"data/p"}
+    assert set(lock.stages) == {"s"}
 
 
 def workspace() -> Workspace:

@@ -82,7 +82,7 @@ def add_paths(
             found = {
                 name: _read(workspace, name, inside=_owner(name, lock) is not None, fresh=force) for name in chosen
             }
-        with workspace.exclusive(wait=wait):
+        with workspace.exclusive(list(chosen) if link is not None else (), wait=wait):
             lock = workspace.read_lock()
             data = dict(lock.data)
             with workspace.store.batch():
@@ -101,7 +101,7 @@ def remove_paths(
     Raises NotFound, ProjectError for a stage's output, WouldOverwrite if bytes would be lost and not `force`.
     """
     chosen = list(dict.fromkeys(names.lock_name(workspace.root, path) for path in paths))
-    with workspace.exclusive(wait=wait):
+    with workspace.exclusive(chosen, wait=wait):
         lock = workspace.read_lock()
         data = dict(lock.data)
         for name in chosen:
@@ -124,7 +124,7 @@ def move_path(workspace: Workspace, source: Path, target: Path, *, wait: bool = 
     old = names.lock_name(workspace.root, source)
     place = workspace.root / names.lock_name(workspace.root, target)
     new = names.lock_name(workspace.root, place / Path(old).name if place.is_dir() else place)
-    with workspace.exclusive(wait=wait):
+    with workspace.exclusive([old, new], wait=wait):
         lock = workspace.read_lock()
         entry = lock.data.get(old)
         if entry is None:

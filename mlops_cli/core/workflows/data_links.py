@@ -46,7 +46,7 @@ def unprotect_paths(workspace: Workspace, paths: Sequence[Path], *, wait: bool =
     Raises NotFound, UsageError, ChangedWhileRead, MachineError.
     """
     chosen = list(dict.fromkeys(names.lock_name(workspace.root, path) for path in paths))
-    with workspace.exclusive(wait=wait):
+    with workspace.exclusive(chosen, wait=wait):
         done = []
         for name in chosen:
             try:
