@@ -50,6 +50,7 @@ def run(
         typer.Option(autocompletion=complete.stages, metavar="STAGE", help="Only it and what it depends on."),
     ] = None,
     single: Annotated[bool, typer.Option("--single", "-s", help="Only the named stages themselves.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Run the named stages twice; exit 3 if they differ.")] = False,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Restore nothing from the run cache; run instead.")
     ] = False,
@@ -83,6 +84,7 @@ def run(
       mlo run train                train, and what it depends on
       mlo run --from train         train, and everything that depends on it
       mlo run --accept prepare     prepare.py changed, but not what it does
+      mlo run --check train        does it give the same twice?
       mlo run -P learning_rate=0.1 -P model.depth=4
       mlo run -P learning_rate=0.05,0.1 -P model.depth=3,4 --sweep -j 2
       mlo run --rev v1.2           that commit's code and data; the work tree stays as it is

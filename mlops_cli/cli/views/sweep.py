@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 
 from mlops_cli.cli.output import Output, plural
 from mlops_cli.cli.views.pipeline import number, show_run
+from mlops_cli.cli.views.repeats import show_check
 from mlops_cli.core.workflows.run import RunResult
 
 if TYPE_CHECKING:
     from mlops_cli.core.workflows.apply import Applied
+    from mlops_cli.core.workflows.check_repeats import CheckResult
     from mlops_cli.core.workflows.sweep import SweepPoint, SweepResult
 
 _METRICS = 6
 
 
-def show_performed(result: RunResult | SweepResult, output: Output) -> None:
+def show_performed(result: RunResult | SweepResult | CheckResult, output: Output) -> None:
     if isinstance(result, RunResult):
         show_run(result, output)
+    elif result.status == "checked":
+        show_check(result, output)
     elif result.status == "planned":
         _show_plan(result, output)
     else:
         _show_sweep(result, output)
 
 
-def exit_code_of(result: RunResult | SweepResult) -> int:
+def exit_code_of(result: RunResult | SweepResult | CheckResult) -> int:
     """A run that fails raises; of a sweep the points fail, and their table is worth seeing."""
     return 0 if isinstance(result, RunResult) else result.exit_code
 

@@ -10,13 +10,18 @@ from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
+    from mlops_cli.core.workflows.check_repeats import CheckResult
     from mlops_cli.core.workflows.sweep import SweepResult
 
 
 def perform(
     workspace: Workspace, request: RunRequest, *, dry: bool = False, watcher: Watcher | None = None
-) -> RunResult | SweepResult:
+) -> RunResult | SweepResult | CheckResult:
     """Do it, or say with `dry` what would be done. Raises what a stage raises; a sweep says that of its points."""
+    if request.check:
+        from mlops_cli.core.workflows.check_repeats import check_repeats
+
+        return check_repeats(workspace, request, watcher=watcher)
     if request.sweep:
         from mlops_cli.core.workflows.sweep import plan_sweep, run_sweep
 
