@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import sys
@@ -12,6 +13,7 @@ import pytest
 from pipeline_kit import Notes, run, statuses, workspace, write_project
 
 from mlops_cli.core.errors import MloError, NotFound, ProjectError, Refused, StageFailed, UsageError
+from mlops_cli.core.pipeline.results import stage_key
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.workflows.plan import RunRequest, why_stage
 from mlops_cli.core.workflows.run import plan_run, run_pipeline
@@ -652,3 +654,83 @@ def test_a_missing_dep_of_a_stage_that_was_not_asked_for_says_who_makes_it(here:
     with pytest.raises(NotFound, match=r"down reads ice.txt, which does not exist; ice makes it") as caught:
         run(here, "down", alone=True)
     assert caught.value.hint == "mlo run down brings all that it reads up to date first"
+
+
+# -- what an earlier version wrote -------------------------------------------------------------------------------------
+
+# The sha256 of this text, by FORMAT.md; a stage without new keys has the key that it had before there were any.
+CANONICAL = (
+    '{"cmd":"cat in.txt > o","deps":{"in.txt":"xxh128:b5f4b6c80a91b5b0a1a87c2f1ebd1b34"},"outs":["o"],'
+    '"params":{"lr":0.5},"pass_env":{"SEEN":null},"version":1}'
+)
+OLD_KEY = "39595f765f31ba98f564b23b57bc76ec0e7784875162a7f0bb994cde66fb4691"
+
+
+def test_a_key_is_the_sha256_of_the_text_that_the_format_says() -> None:
+    key = stage_key(
+        "cat in.txt > o",
+        deps={"in.txt": "xxh128:b5f4b6c80a91b5b0a1a87c2f1ebd1b34"},
+        params={"lr": 0.5},
+        outs=("o",),
+        pass_env={"SEEN": None},
+        facts={},
+    )
+    assert key == hashlib.sha256(CANONICAL.encode()).hexdigest() == OLD_KEY
+
+
+def test_keys_that_do_not_change_what_comes_out_are_not_in_it(here: Path) -> None:
+    (here / "in.txt").write_text("x")
+    plain = {"cmd": "cat in.txt > o", "deps": ["in.txt"], "params": ["lr"], "outs": ["o"]}
+    write_project(here, {"t": plain}, {"lr": 0.5})
+    run(here)
+    (here / "c.yaml").write_text("data: in.csv\nchecks: [{column: a, between: [0, 9]}]\n")
+    (here / "in.csv").write_text("a\n1\n")
+    more = {
+        "timeout": "1h",
+        "retries": 3,
+        "mutex": "db",
+        "resources": {"cpus": 1, "memory": "1MiB"},
+        "deterministic": False,
+        "when": "lr > 0",
+        "checks": {"before": ["c.yaml"]},
+    }
+    write_project(here, {"t": plain | more}, {"lr": 0.5})
+    assert statuses(run(here)) == {"t": "cached"}
+    assert sha256_of(here, "t") == hashlib.sha256(canonical(here).encode()).hexdigest()
+
+
+def sha256_of(here: Path, stage: str) -> str:
+    return workspace(here).read_lock().stages[stage].key
+
+
+def canonical(here: Path) -> str:
+    digest = workspace(here).read_lock().stages["t"].deps["in.txt"]
+    document = {
+        "version": 1,
+        "cmd": "cat in.txt > o",
+        "deps": {"in.txt": digest},
+        "params": {"lr": 0.5},
+        "outs": ["o"],
+        "pass_env": {},
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def test_a_lock_without_facts_still_reads_and_holds(here: Path) -> None:
+    """As the version before wrote it."""
+    (here / "in.txt").write_text("x")
+    write_project(here, {"t": {"cmd": "cat in.txt > o", "deps": ["in.txt"], "outs": ["o"]}})
+    run(here)
+    text = (here / "mlo.lock").read_text()
+    assert "facts" not in text
+    assert statuses(run(here)) == {"t": "cached"}
+    assert (here / "mlo.lock").read_text() == text
+
+
+def test_facts_of_a_stage_are_in_the_lock(here: Path) -> None:
+    (here / "sub").mkdir()
+    write_project(here, {"t": {"cmd": "true >> ../o", "cwd": "sub", "persist": ["o"]}})
+    run(here)
+    assert workspace(here).read_lock().stages["t"].facts == {"cwd": "sub", "persist": ["o"]}
+    write_project(here, {"t": {"cmd": "true >> o", "persist": ["o"]}})
+    assert {"the folder it runs in changed", "the command changed"} <= set(reasons(here, "t"))

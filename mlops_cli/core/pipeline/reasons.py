@@ -16,8 +16,17 @@ from mlops_cli.core.project.lock import StageLock
 Action = Literal["cached", "restored", "run", "skipped"]
 
 
+class Change(msgspec.Struct, frozen=True):
+    """One path in a folder that two states of it hold differently."""
+
+    path: str
+    change: Literal["added", "modified", "deleted", "renamed"]
+    old_path: str | None = None
+
+
 class Reason(msgspec.Struct, frozen=True):
-    """One cause. `text` says it to people; `old` and `new` are the values where there are two."""
+    """One cause. `text` says it to people; `old` and `new` are the values where there are two; `inside` are the files
+    of a folder that changed, as far as both states of it can be looked into."""
 
     kind: Literal[
         "never_run",
@@ -40,6 +49,7 @@ class Reason(msgspec.Struct, frozen=True):
     name: str = ""
     old: Any = None
     new: Any = None
+    inside: tuple[Change, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -118,7 +128,7 @@ def differences(node: Node, locked: StageLock | None, inputs: Inputs, key: str) 
         reasons.append(Reason("command", "the command changed", node.name, locked.cmd, inputs.command_text))
     reasons += _changes("dep", locked.deps, inputs.deps, _dep_text)
     reasons += _changes("param", locked.params, inputs.params, _param_text)
-    reasons += _changes("environment", locked.facts, inputs.facts, lambda name, *_: f"{_FACTS[name]} changed")
+    reasons += _changes("environment", locked.facts, inputs.facts, lambda name, *_: f"{_FACTS.get(name, name)} changed")
     old_outs, new_outs = sorted(locked.outs), sorted(inputs.outs)
     if old_outs != new_outs:
         changed = sorted(set(old_outs) ^ set(new_outs))
