@@ -75,7 +75,8 @@ def gc(
     """Delete what nothing needs any more.
 
     Kept is what mlo.lock names: here, on every branch and tag, in every stash and linked work tree; what registered
-    models name; what runs made. In a shared cache that of every project. Nothing is deleted without --yes.
+    models name; what runs made. In a shared cache that of every project. Environments of stages go after 30 days
+    without use. Nothing is deleted without --yes.
 
     \b
     Examples:

@@ -60,6 +60,8 @@ def show_use(result: DataUse, output: Output) -> None:
     packed = f"{plural(cache.packed, 'object')} in {plural(cache.packs, 'pack')} ({human_bytes(cache.packs_bytes)})"
     loose = f"{plural(cache.loose, 'loose object')} ({human_bytes(cache.loose_bytes)})"
     others = f"{human_bytes(cache.other_bytes)} of other files"
+    if cache.environments:
+        others = f"{plural(cache.environments, 'environment')} ({human_bytes(cache.environment_bytes)}), {others}"
     output.line(f"the cache holds {human_bytes(cache.size)}: {packed}, {loose}, {others}")
     output.line(
         f"mlo.lock as it stands needs {human_bytes(result.needed)} of it; the rest is for other revisions, runs and "

@@ -108,6 +108,9 @@ def _show_garbage(result: Garbage, output: Output) -> None:
     ]
     if result.results:
         parts.append(plural(result.results, "result"))
+    if result.environments:
+        size = human_bytes(result.environment_bytes)
+        parts.append(f"{plural(result.environments, 'environment')} of stages that nobody used for 30 days, {size}")
     if result.stray:
         parts.append(f"{plural(result.stray, 'half')} of packs that a killed command left".replace("halfs", "halves"))
     if not parts and not result.repacked:

@@ -15,7 +15,8 @@ from mlops_cli.core.store.tree import DIR, MAX_DEPTH, TreeEntry, read_tree
 
 
 class CacheUse(msgspec.Struct, frozen=True):
-    """What lies in a cache, in bytes on its file system: objects that are files, packs, and all else."""
+    """What lies in a cache, in bytes on its file system: objects that are files, packs, environments of stages
+    (`envs`), and all else."""
 
     loose: int
     loose_bytes: int
@@ -23,19 +24,25 @@ class CacheUse(msgspec.Struct, frozen=True):
     packed: int  # objects in packs
     packs_bytes: int
     other_bytes: int  # results of stages, temp files, what was set aside
+    environments: int = 0
+    environment_bytes: int = 0
 
     @property
     def size(self) -> int:
-        return self.loose_bytes + self.packs_bytes + self.other_bytes
+        return self.loose_bytes + self.packs_bytes + self.environment_bytes + self.other_bytes
 
 
 def cache_use(store: LocalStore) -> CacheUse:
     """Count what is there; nothing is read through."""
     loose, loose_bytes = _below(Path(store.loose.folder))
     packs, packs_bytes = _below(Path(store.packs.folder))
+    envs = store.cache / "envs"
+    environments = sum(1 for item in envs.iterdir() if item.is_dir()) if envs.is_dir() else 0
+    _, environment_bytes = _below(envs)
     _, everything = _below(store.cache)
+    others = everything - loose_bytes - packs_bytes - environment_bytes
     packed = sum(len(index) for index in store.packs.indexes.values())
-    return CacheUse(loose, loose_bytes, packs, packed, packs_bytes, everything - loose_bytes - packs_bytes)
+    return CacheUse(loose, loose_bytes, packs, packed, packs_bytes, others, environments, environment_bytes)
 
 
 def _below(folder: Path) -> tuple[int, int]:

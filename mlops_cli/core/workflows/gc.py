@@ -17,6 +17,7 @@ from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.mark import Marks, mark
 from mlops_cli.core.store.projects import Member, forget
 from mlops_cli.core.store.sweep import Plan, plan_sweep
+from mlops_cli.core.workflows.gc_environments import Swept, sweep_environments
 from mlops_cli.core.workflows.roots import Needed, what_is_needed
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -43,6 +44,7 @@ class Garbage(msgspec.Struct, frozen=True):
     """What a collection found, and whether it was `deleted`. `freed` are the bytes the disk gets back.
 
     `garbage` and `kept` are by kind; `packs` counts those that go, `repacked` those whose needed objects move.
+    `environments` of stages go that nobody used for 30 days; `environment_bytes` are theirs, and part of `freed`.
     Of a `remote`, the `clones` that were honoured, those that `expired`, `stray` halves of packs, and how many objects
     it knows no time of, which stay.
     """
@@ -59,6 +61,8 @@ class Garbage(msgspec.Struct, frozen=True):
     projects: list[str] = []
     damaged_packs: list[str] = []
     leftovers: int = 0
+    environments: int = 0
+    environment_bytes: int = 0
     remote: str | None = None
     clones: list[str] = []
     expired: list[str] = []
@@ -99,8 +103,8 @@ def collect_garbage(
 
     Needed is what mlo.lock names here, on every branch, tag and stash and in every linked work tree (`history`: in
     every commit), what registered versions name, and what the newest `keep_runs` runs made, or all. What was put
-    within the last `grace_s` seconds stays. Raises ProjectError, IntegrityError or RemoteError, having deleted
-    nothing, if any of that cannot be told.
+    within the last `grace_s` seconds stays. Environments of stages go that nobody used for 30 days. Raises
+    ProjectError, IntegrityError or RemoteError, having deleted nothing, if any of that cannot be told.
     """
     workspace.runs  # noqa: B018 reads what scripts spooled, which the lock below keeps from happening
     needs = what_is_needed(workspace, keep_runs=keep_runs, history=history)
@@ -108,7 +112,8 @@ def collect_garbage(
         marks = _marked(workspace, needs)
         before = time.time() - grace_s
         plan = plan_sweep(workspace.store, marks, older_than=before, linked=needs.linked)
-        return _report(plan, marks, needs, len(_spent(needs, before)))
+        swept = sweep_environments(workspace.paths.cache, time.time(), delete=False)
+        return _with(_report(plan, marks, needs, len(_spent(needs, before))), swept)
     with workspace.store.folder.alone():
         # Read again: what was added until nobody could write any more counts.
         needs = what_is_needed(workspace, keep_runs=keep_runs, history=history)
@@ -119,9 +124,10 @@ def collect_garbage(
         done = collect(workspace.store, marks, plan, spent, progress=workspace.progress)
     report = _report(plan, marks, needs, len(spent))
     damaged = sorted([*report.damaged_packs, *done.aside])
-    return msgspec.structs.replace(
+    report = msgspec.structs.replace(
         report, deleted=True, freed=done.freed, leftovers=done.leftovers, damaged_packs=damaged
     )
+    return _with(report, sweep_environments(workspace.paths.cache, _now(workspace.store), delete=True))
 
 
 def forget_project(workspace: Workspace, folder: str) -> Member:
@@ -137,6 +143,15 @@ def _marked(workspace: Workspace, needs: Needed) -> Marks:
         return mark(StoreSource(workspace.store), needs.roots, seen=workspace.progress.advance)
     finally:
         workspace.progress.end()
+
+
+def _with(report: Garbage, swept: Swept) -> Garbage:
+    return msgspec.structs.replace(
+        report,
+        freed=report.freed + swept.bytes,
+        environments=swept.environments,
+        environment_bytes=swept.bytes,
+    )
 
 
 def _spent(needs: Needed, before: float) -> list[Path]:
