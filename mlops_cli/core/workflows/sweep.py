@@ -50,8 +50,8 @@ _SHOWN = 500  # characters of a point's error
 class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One combination of values, and what became of it.
 
-    `status` is that of its run, `planned` in a dry run; `run` is empty if it failed before it was one. `stages` says what
-    became of each stage; `plan`, in a dry run, what would.
+    `status` is that of its run, `planned` in a dry run; `run` is empty if it failed before it was one. `stages` says
+    what became of each stage; `plan`, in a dry run, what would.
     """
 
     overrides: dict[str, Any]
