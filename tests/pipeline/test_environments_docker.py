@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,26 @@ def test_without_docker_it_says_so(here: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="needs docker, which is not on PATH") as caught:
         opened(here, {"PATH": str(tmp_path)}, docker=IMAGE)
     assert caught.value.exit_code == 5
+
+
+def test_what_needs_docker_is_refused_before_anything_runs(here: Path, tmp_path: Path, docker: dict[str, str]) -> None:
+    stages = {
+        "a": {"cmd": "echo > a.txt", "outs": ["a.txt"]},
+        "b": {"cmd": "cat a.txt > b.txt", "deps": ["a.txt"], "outs": ["b.txt"], "env": {"docker": IMAGE}},
+    }
+    write_project(here, stages)
+    without = tmp_path / "without"
+    without.mkdir()
+    for name in ("sh", "cat", "python", "git"):
+        if (found := shutil.which(name)) is not None:
+            (without / name).symlink_to(found)
+    plain = {**docker, "PATH": str(without)}
+    with pytest.raises(ProjectError, match="needs docker, which is not on PATH"):
+        run_pipeline(workspace(here, **plain), RunRequest())
+    assert not (here / "a.txt").exists()
+    run_pipeline(workspace(here, **docker), RunRequest())
+    again = run_pipeline(workspace(here, **plain), RunRequest())  # what is there needs nobody to make it
+    assert statuses(again) == {"a": "cached", "b": "cached"}
 
 
 def test_names_of_containers_are_such_as_docker_takes() -> None:

@@ -42,12 +42,9 @@ class DockerEnvironment:
     def __init__(self, image: str, *, cache: Path, environ: Mapping[str, str]) -> None:
         """Raises ProjectError for an image without a digest, EnvironmentFailed if there is no docker."""
         check_image(image)
-        found = shutil.which("docker", path=environ.get("PATH"))
+        found = find_docker(environ)
         if found is None:
-            raise EnvironmentFailed(
-                f"the image {image.partition('@')[0]} needs docker, which is not on PATH",
-                hint="install docker, or describe the environment by python and lock, or by conda",
-            )
+            raise absent_docker(image)
         self._docker = found
         self._image = image
         self._cache = cache
@@ -118,6 +115,17 @@ class DockerEnvironment:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def find_docker(environ: Mapping[str, str]) -> str | None:
+    return shutil.which("docker", path=environ.get("PATH"))
+
+
+def absent_docker(image: str) -> EnvironmentFailed:
+    return EnvironmentFailed(
+        f"the image {image.partition('@')[0]} needs docker, which is not on PATH",
+        hint="install docker, or describe the environment by python and lock, or by conda",
+    )
 
 
 def container_name(title: str) -> str:

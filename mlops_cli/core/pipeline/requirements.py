@@ -1,4 +1,4 @@
-"""What a stage cannot do without when it runs: its secrets, and enough of this machine.
+"""What a stage cannot do without when it runs: its secrets, docker for an image, and enough of this machine.
 
 A stage that is up to date or restored needs none of it: who has no GPU still gets what one gave elsewhere.
 """
@@ -12,6 +12,7 @@ from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.admission import Machine
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.plan import Planner
+from mlops_cli.core.project.stages import Environment
 
 
 def refuse_unmet(node: Node, machine: Machine, environ: Mapping[str, str]) -> None:
@@ -21,16 +22,30 @@ def refuse_unmet(node: Node, machine: Machine, environ: Mapping[str, str]) -> No
         raise problem
 
 
-def refuse_unmet_plan(planner: Planner, nodes: Sequence[Node], machine: Machine, environ: Mapping[str, str]) -> None:
-    """Before anything runs: raises ProjectError for a stage that would run, and cannot."""
-    problems = {node.name: problem for node in nodes if (problem := _unmet(node, machine, environ)) is not None}
+def refuse_unmet_plan(
+    planner: Planner,
+    nodes: Sequence[Node],
+    machine: Machine,
+    environ: Mapping[str, str],
+    env: Environment | None = None,
+) -> None:
+    """Before anything runs: raises ProjectError for a stage that would run, and cannot. `env` is the project's."""
+    problems = {node.name: problem for node in nodes if (problem := _unmet(node, machine, environ, env)) is not None}
     if problems:
         for decision in planner.foresee(nodes):
             if decision.action == "run" and decision.stage in problems:
                 raise problems[decision.stage]
 
 
-def _unmet(node: Node, machine: Machine, environ: Mapping[str, str]) -> ProjectError | None:
+def _unmet(
+    node: Node, machine: Machine, environ: Mapping[str, str], env: Environment | None = None
+) -> ProjectError | None:
+    env = node.stage.env or env
+    if env is not None and env.docker is not None:
+        from mlops_cli.core.pipeline.environments_docker import absent_docker, find_docker
+
+        if find_docker(environ) is None:
+            return absent_docker(env.docker)
     absent = [name for name in node.stage.secrets if not environ.get(name)]
     if absent:
         return ProjectError(
