@@ -73,7 +73,7 @@ def test_a_dry_run_shows_reasons(project: Path, mlo: Mlo) -> None:
     assert mlo("run", "--dry", "-P", "alpha=0.2").stdout.splitlines()[2] == "two    run         param alpha: 0.1 -> 0.2"
     plan = mlo("run", "--dry", "--json", "-P", "alpha=0.2").json["plan"]
     assert plan[1]["reasons"] == [
-        {"kind": "param", "text": "param alpha: 0.1 -> 0.2", "name": "alpha", "old": 0.1, "new": 0.2}
+        {"kind": "param", "text": "param alpha: 0.1 -> 0.2", "name": "alpha", "old": 0.1, "new": 0.2, "inside": []}
     ]
 
 

@@ -477,7 +477,7 @@ def test_a_dry_run_says_why_and_changes_nothing(here: Path) -> None:
     assert plan(here) == {
         "a": ("restored", ["output a.txt is missing"]),
         "b": ("run", ["param x: 1 -> 2"]),
-        "c": ("run", ["b will run first"]),
+        "c": ("run", ["the command changed", "b will run first"]),
     }
     assert plan(here, "b", force=True)["b"] == ("run", ["forced"])
     assert files(here) == before - {here / "a.txt"}

@@ -18,6 +18,7 @@ from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.expand import expand
 from mlops_cli.core.project.lock import Lock
+from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -193,7 +194,7 @@ def why_stage(workspace: Workspace, stage: str) -> StageReasons:
         raise UsageError(
             f"{stage} stands for {len(others) + 1} stages: {name_some([name, *others])}", hint=f"mlo why {name}"
         )
-    decisions = pipeline.planner.foresee(pipeline.nodes)
+    decisions = explain(workspace, pipeline, pipeline.planner.foresee(pipeline.nodes))
     mine = decisions[-1]
     node = pipeline.nodes[-1]
     locked = pipeline.lock.stages.get(stage)

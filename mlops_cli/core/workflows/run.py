@@ -37,6 +37,7 @@ from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
 from mlops_cli.core.workflows.code import begin_untracked
 from mlops_cli.core.workflows.environments import Environments
+from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.lock_keeper import LockKeeper
 from mlops_cli.core.workflows.plan import Pipeline, RunRequest, assemble
 from mlops_cli.core.workflows.recall import recall
@@ -104,8 +105,9 @@ def run_pipeline(
 def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResult:
     """What `run_pipeline` would do, and why; nothing changes. Raises as it does before anything runs."""
     pipeline = assemble(workspace, request)
-    refuse_unmet_plan(pipeline.planner, pipeline.nodes, Machine.here(workspace.environ), workspace.environ)
-    decisions = tuple(pipeline.planner.foresee(pipeline.nodes))
+    machine, env = Machine.here(workspace.environ), workspace.project.env
+    refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
+    decisions = explain(workspace, pipeline, pipeline.planner.foresee(pipeline.nodes))
     return RunResult(run="", name="", status="planned", plan=decisions, overrides=pipeline.overrides)
 
 
@@ -132,7 +134,8 @@ class _Runner:
         self._environments = Environments(workspace)
         self._marker_path = workspace.paths.private / "worktree.json"
         self._admission = Admission(Machine.here(workspace.environ), request.jobs)
-        refuse_unmet_plan(pipeline.planner, pipeline.nodes, self._admission.machine, workspace.environ)
+        machine, env = self._admission.machine, workspace.project.env
+        refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
         self._around = Surroundings(
             run=self._id,
             paths=workspace.paths,
