@@ -33,7 +33,7 @@ COMMANDS = (
     Row("push", "Send data, runs and models to a remote.", DATA),
     Row("pull", "Bring data, runs and models from a remote.", DATA),
     Row("merge", "Mend an mlo.lock that a git merge left in conflict.", DATA),
-    Row("import", "Move a project over from DVC.", DATA),
+    Row("import", "Move a project over from DVC or MLflow.", DATA),
     Row("run", "Run the pipeline; stages that are up to date are restored, not run.", PIPELINE),
     Row("dag", "Draw the pipeline.", PIPELINE),
     Row("runs", "List, show and compare runs.", EXPERIMENTS),

@@ -8,12 +8,12 @@ import typer
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
-app = make_app("Move a project over from DVC.")
+app = make_app("Move a project over from DVC or MLflow.")
 
 
 @app.callback()
 def import_() -> None:
-    """Move a project over from DVC."""
+    """Move a project over from DVC or MLflow."""
 
 
 @app.command()
@@ -58,3 +58,33 @@ def dvc(
     )
     here.output.show(found, show_import)
     found.raise_if_incomplete()
+
+
+@app.command()
+def mlproject(
+    ctx: typer.Context,
+    project: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="The MLproject or its folder; this folder if left out.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would come; change nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over mlo.yaml, keeping a copy.")] = False,
+) -> None:
+    """Make an MLflow project an mlo project, in place.
+
+    Entry points become stages, their parameters those of mlo.yaml, with types checked; the environment comes along
+    where mlo has the like. What could not be carried over is listed with the reason and what to do.
+
+    An existing mlo.yaml is refused, unless with --force.
+
+    \b
+    Examples:
+      mlo import mlproject --dry-run
+      mlo import mlproject && mlo run --dry
+      mlo import mlproject ../old-project
+    """
+    from mlops_cli.cli.views.imports import show_mlproject
+    from mlops_cli.core.workflows.import_mlproject import import_mlproject
+
+    here = open_context(ctx)
+    found = import_mlproject(here.folder / (project or "."), here.environ, dry_run=dry_run, force=force)
+    here.output.show(found, show_mlproject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
+from mlops_cli.cli.views.get import show_artifact
 from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list, show_logs
 
 app = make_app("List, show and compare runs.")
@@ -132,3 +134,28 @@ def logs(
 
     here = open_context(ctx)
     here.output.show(read_logs(here.workspace, run, stage or None), show_logs)
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    run: Annotated[
+        str, typer.Argument(autocompletion=complete.runs, metavar="RUN", help="Digits of its id, or latest.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An artifact or an output, as mlo runs show calls it.")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="Where to; this folder and its own name if left out.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands there.")] = False,
+) -> None:
+    """Write what a run kept to a file: a log, a figure, an executed notebook, a model.
+
+    \b
+    Examples:
+      mlo runs get latest reports/train.html
+      mlo runs get 3f2a model /tmp/model-of-3f2a
+    """
+    from mlops_cli.core.workflows.artifacts import get_artifact
+
+    here = open_context(ctx)
+    here.output.show(get_artifact(here.workspace, run, name, out, folder=here.folder, force=force), show_artifact)

@@ -8,6 +8,7 @@ from mlops_cli.cli.output import Output, human_bytes, plural
 
 if TYPE_CHECKING:
     from mlops_cli.core.project.lock import SourceLock
+    from mlops_cli.core.workflows.artifacts import GotArtifact
     from mlops_cli.core.workflows.follow import Followed, Updates
     from mlops_cli.core.workflows.get import Got
 
@@ -21,6 +22,11 @@ def show_got(result: Got, output: Output) -> None:
     output.line(f"got {result.path} from {result.url}{inner}{at}: {amount}")
     if result.recorded:
         output.line("commit mlo.lock and .gitignore to keep it; mlo data update follows its source", style="dim")
+
+
+def show_artifact(result: GotArtifact, output: Output) -> None:
+    amount = f"{plural(result.files, 'file')}, " if result.kind == "dir" else ""
+    output.line(f"got {result.path} of run {result.run[:8]}: {amount}{human_bytes(result.size)}, {result.digest}")
 
 
 def show_updates(result: Updates, output: Output) -> None:

@@ -11,6 +11,7 @@ from mlops_cli.cli.output import Output, human_bytes, plural
 if TYPE_CHECKING:
     from mlops_cli.core.data.dvc_stages import Left
     from mlops_cli.core.workflows.dvc_plan import DataRow, Imported
+    from mlops_cli.core.workflows.import_mlproject import MlprojectImported
 
 _SHOWN = 50  # rows of a list, and items of one line; the rest is counted
 _ITEMS = 6
@@ -23,19 +24,45 @@ def show_import(found: Imported, output: Output) -> None:
     _show_stages(found, output)
     for name, url in found.remotes.items():
         output.line(f"remote   {name}  {url}")
-    if found.left:
-        output.line()
-        output.line("not carried over as it was:")
-        for items, left in _grouped(found.left):
-            output.line(f"- {items}", style="yellow")
-            output.line(f"    {left.reason}")
-            output.line(f"    do: {left.todo}")
+    _show_left(found.left, output)
     for text, paths in (("missing", found.missing), ("damaged", found.damaged)):
         for path in paths[:_SHOWN]:
             output.line(f"{text}  {path}", style="red")
         if len(paths) > _SHOWN:
             output.line(f"{text}  and {len(paths) - _SHOWN} more", style="red")
     _show_end(found, output)
+
+
+def show_mlproject(found: MlprojectImported, output: Output) -> None:
+    verb = "would import" if found.dry_run else "imported"
+    output.line(f"{verb} MLflow project {found.name}: {plural(len(found.stages), 'entry point')}")
+    for stage in found.stages[:_SHOWN]:
+        command = stage.document["cmd"]
+        output.line(f"stage    {stage.name}  {command if isinstance(command, str) else shlex.join(command)}")
+    if len(found.stages) > _SHOWN:
+        output.line(f"stage    and {len(found.stages) - _SHOWN} more")
+    if found.env is not None:
+        output.line(f"env      {', '.join(f'{key}: {value}' for key, value in found.env.items())}")
+    _show_left(found.left, output)
+    output.line()
+    if found.dry_run:
+        output.line("mlo.yaml would be:")
+        output.line(found.config.rstrip())
+        return
+    for copy in found.copies:
+        output.line(f"your file of before is {copy}")
+    output.line(f"wrote {', '.join(found.written)}" if found.written else "everything was there already")
+    output.line("next: add deps and outs to the stages; mlo run --dry; mlo run")
+
+
+def _show_left(left: list[Left], output: Output) -> None:
+    if left:
+        output.line()
+        output.line("not carried over as it was:")
+    for items, one in _grouped(left):
+        output.line(f"- {items}", style="yellow")
+        output.line(f"    {one.reason}")
+        output.line(f"    do: {one.todo}")
 
 
 def _show_data(rows: list[DataRow], output: Output) -> None:

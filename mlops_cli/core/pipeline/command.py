@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.graph import Node
 
 Command = str | list[str]  # a string is the shell's
+_UNFILLED = re.compile(r"\$\{\s*params\.([\w.-]+)\s*\}")
 
 
 class Opened(Protocol):
@@ -70,6 +72,7 @@ def prepare(
     Raises ProjectError if the folder it shall run in does not exist, or what runs it is not installed.
     """
     stage = node.stage
+    _refuse_unfilled(node)
     folder = _folder(node, root)
     environ = {name: value for name, value in environ.items() if name != "MLO_LAUNCH"}  # of an mlo around this one
     if opened is not None:
@@ -111,6 +114,16 @@ def _notebook(
         parameters=json.loads(environ.get("MLO_PARAMS") or "{}"),
         secrets=node.stage.secrets,
     )
+
+
+def _refuse_unfilled(node: Node) -> None:
+    """A parameter without a value leaves its place in the command as it is."""
+    found = _UNFILLED.search(node.command_text)
+    if found is not None:
+        raise ProjectError(
+            f"stage {node.name} needs the parameter {found[1]}, which has no value",
+            hint=f"mlo run -P {found[1]}=..., or give it one under params in mlo.yaml",
+        )
 
 
 def _folder(node: Node, root: Path) -> Path:

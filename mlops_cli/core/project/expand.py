@@ -134,6 +134,8 @@ def _text(name: str, match: re.Match[str], known: Mapping[str, Any]) -> str:
     if match["root"] not in known:
         return match[0]  # ${item} outside a foreach is a variable of the shell
     value = _found(name, match, known)
+    if value is None and match["root"] == "params":
+        return match[0]  # of a parameter that is still to be given; the stage is refused when it would run
     if isinstance(value, list | Mapping):
         raise ProjectError(
             f"stage {name}: {match[0]} is {_shown(value)}, which is not a text or a number",
