@@ -103,7 +103,14 @@ def test_checking_packs_out_at_every_step(many: Path, strike: Callable[[], None]
 
 @pytest.mark.slow
 @STRIKES
-def test_pulling_packs_at_every_step(many: Path, strike: Callable[[], None]) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["objects", "whole packs"])
+def test_pulling_packs_at_every_step(
+    many: Path, strike: Callable[[], None], whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if whole:
+        monkeypatch.setattr("mlops_cli.core.store.whole.WHOLE_BYTES", 1)
+        monkeypatch.setattr("mlops_cli.core.store.whole._MOST_KNOWN", 1.0)
+        monkeypatch.setattr("mlops_cli.core.store.pull._BEHIND_BYTES", 0)
     add(many)
     push(many)
     originals = described(many / "data")
@@ -117,4 +124,6 @@ def test_pulling_packs_at_every_step(many: Path, strike: Callable[[], None]) -> 
         sound(clone)
         empty(clone)
         clone_of(many, clone)
-    assert packs(clone)
+    pull(clone)
+    there = {pack.name for pack in (many.parent / "far/packs").glob("*.pack")}
+    assert ({pack.name for pack in packs(clone)} == there) == whole

@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.core.base.digest import Digest, digest_bytes
 from mlops_cli.core.errors import MachineError
-from mlops_cli.core.store.batch import FEWEST
+from mlops_cli.core.store.batch import FEWEST, Run
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.protocol import ObjectCorrupt, ObjectMissing
 from mlops_cli.core.store.stable import SMALL_BYTES
@@ -146,9 +146,8 @@ def test_a_reader_that_loses_its_pack_finds_the_new_one(store: LocalStore) -> No
     assert reader.read(digests[0]) == CONTENTS[0]
     old = store.packs.indexes.copy()
     with store.batch():
-        store.put_absent(
-            "xxh128", [(bytes.fromhex(d.hex), data) for d, data in zip(digests, CONTENTS, strict=True)][1:]
-        )
+        raws, data = [bytes.fromhex(digest.hex) for digest in digests[1:]], b"".join(CONTENTS[1:])
+        store.put_absent(Run("xxh128", raws, [len(data) for data in CONTENTS[1:]], memoryview(data)))
     store.packs.drop(old)
     reader.packs.close()
     assert [reader.read(digest) for digest in digests[1:]] == CONTENTS[1:]

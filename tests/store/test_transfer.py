@@ -33,9 +33,13 @@ def memory(root: Path) -> Remote:
     return open_url(f"memory://{secrets.token_hex(6)}", root=root, name="origin")
 
 
-@pytest.fixture(params=[folder, memory], ids=["folder", "memory"])
-def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
-    make: Callable[[Path], Remote] = request.param
+@pytest.fixture(params=[(folder, False), (memory, False), (memory, True)], ids=["folder", "memory", "whole packs"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    make: Callable[[Path], Remote]
+    make, whole = request.param
+    if whole:
+        monkeypatch.setattr("mlops_cli.core.store.whole.WHOLE_BYTES", 1)
+        monkeypatch.setattr("mlops_cli.core.store.pull._BEHIND_BYTES", 0)  # or all would come with the trees
     return make(tmp_path)
 
 

@@ -214,7 +214,10 @@ def bad(s3_bucket: S3Bucket) -> Iterator[BadRemote]:
 
 
 @pytest.fixture
-def bucket(bad: BadRemote, s3_bucket: S3Bucket, tmp_path: Path) -> Remote:
+def bucket(bad: BadRemote, s3_bucket: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """Packs of which all is wanted are taken whole."""
+    monkeypatch.setattr("mlops_cli.core.store.whole.WHOLE_BYTES", 1)
+    monkeypatch.setattr("mlops_cli.core.store.whole._MOST_KNOWN", 1.0)
     url = f"s3://{s3_bucket.name}/x"
     return open_remote("origin", RemoteConfig(url=url, options=bad.options), root=tmp_path)
 

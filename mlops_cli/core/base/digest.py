@@ -80,6 +80,20 @@ def hex_function(algorithm: str) -> Callable[[bytes], str]:
     return lambda data: hasher(algorithm).update(data).hexdigest()
 
 
+@functools.cache
+def raw_function(algorithm: str) -> Callable[[bytes | memoryview], bytes]:
+    """The raw digest of some bytes, likewise. Raises IntegrityError."""
+    if algorithm == "xxh128":
+        import xxhash
+
+        return xxhash.xxh3_128_digest
+    if algorithm == "blake3":
+        import blake3
+
+        return lambda data: blake3.blake3(data).digest()
+    raise IntegrityError(f"{algorithm} is not a digest algorithm", hint="use xxh128 or blake3")
+
+
 def digest_bytes(data: bytes | memoryview, algorithm: str) -> Digest:
     state = hasher(algorithm)
     state.update(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +20,30 @@ FEWEST = 32  # fewer small objects than this stay loose: a pack of one is no bet
 _GROUP_FILES, _GROUP_BYTES = 8192, 1 << 28
 
 
+class Run(NamedTuple):
+    """Small objects that lie one after another in `data`, all of which their caller has held against their digests.
+
+    `whole` is the pack elsewhere that they come from, if it is to be copied as it is: what comes of it comes in the
+    order in which it lies there, and nothing of another pack in between.
+    """
+
+    algorithm: str
+    raws: Sequence[bytes]
+    lengths: Sequence[int]
+    data: memoryview
+    whole: PackIndex | None = None
+
+
 class _Sealed(NamedTuple):
     writer: PackWriter
     pack: PackIndex
-    synced: Future[None]
+    named: Future[None]
 
 
 class Batch:
     """Collects objects that the store lacks. `flush` makes them durable and visible; `abandon` forgets the rest.
 
-    Not for several threads at once: only the flushing of full packs runs beside the caller.
+    Not for several threads at once: only the flushing and naming of full packs runs beside the caller.
     """
 
     def __init__(self, cache: Path, packs: Packs, loose: Loose, temporary: Callable[[], str]) -> None:
@@ -39,19 +53,32 @@ class Batch:
         self._temporary = temporary
         self._files: dict[str, str] = {}  # digest -> temp file
         self._file_bytes = 0
-        self._writers: dict[str, PackWriter] = {}  # algorithm -> the pack that is open
+        self._writers: dict[str, PackWriter] = {}  # algorithm, or name of the pack that is copied -> what is open
+        self._copied: PackIndex | None = None
         self._sealed: deque[_Sealed] = deque()
         self._landed = False
         self._pool: ThreadPoolExecutor | None = None
 
     def put_raw(self, algorithm: str, raw: bytes, data: bytes) -> None:
         """A small object that `packs` denied."""
-        writer = self._writers.get(algorithm)
-        if writer is None:
-            writer = self._writers[algorithm] = PackWriter(self._temporary(), algorithm)
+        writer = self._open(algorithm, algorithm)
         writer.add(raw, data)
         if writer.size >= PACK_BYTES:
             self._seal(algorithm)
+
+    def put_run(self, run: Run) -> None:
+        """Small objects, likewise. A pack of which every object came is kept as it was, under the name it had."""
+        whole = run.whole
+        if self._copied is not None and self._copied is not whole:
+            self._end(self._copied.name)
+        self._copied = whole
+        key = whole.name if whole is not None else run.algorithm
+        writer = self._open(key, run.algorithm)
+        writer.add_run(run.raws, run.lengths, run.data)
+        if whole is not None and len(writer.rows) == len(whole):
+            self._seal(key, whole)
+        elif whole is None and writer.size >= PACK_BYTES:
+            self._seal(key)
 
     def put_file(self, digest: str, temporary: str, size: int) -> None:
         """An object of any size as a temp file, which is the batch's from now on."""
@@ -78,11 +105,8 @@ class Batch:
 
     def flush(self) -> None:
         """Bytes first, then names, then the folders that hold the names: a crash leaves no name without its bytes."""
-        for algorithm, writer in list(self._writers.items()):
-            if len(writer.rows) < FEWEST:
-                self._keep_loose(algorithm, writer)
-            else:
-                self._seal(algorithm)
+        for key in list(self._writers):
+            self._end(key)
         while self._sealed:
             self._land()
         if self._landed:
@@ -92,14 +116,14 @@ class Batch:
 
     def abandon(self) -> None:
         """Remove what did not land."""
+        if self._pool is not None:
+            self._pool.shutdown()
         for writer in (*self._writers.values(), *(item.writer for item in self._sealed)):
             writer.abandon()
         self._writers.clear()
         self._sealed.clear()
         unlink_all(self._files.values())
         self._files.clear()
-        if self._pool is not None:
-            self._pool.shutdown()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -111,46 +135,66 @@ class Batch:
         writer = self._writers.get(algorithm)
         if writer is not None and raw in writer.rows:
             return writer
-        for sealed in self._sealed:
-            if raw in sealed.writer.rows and sealed.pack.algorithm == algorithm:
-                return sealed.writer
-        return None
+        others = [sealed.writer for sealed in self._sealed]
+        if self._copied is not None and self._copied.name in self._writers:
+            others.append(self._writers[self._copied.name])
+        return next((other for other in others if other.algorithm == algorithm and raw in other.rows), None)
 
-    def _seal(self, algorithm: str) -> None:
+    def _open(self, key: str, algorithm: str) -> PackWriter:
+        writer = self._writers.get(key)
+        if writer is None:
+            writer = self._writers[key] = PackWriter(self._temporary(), algorithm)
+        return writer
+
+    def _end(self, key: str) -> None:
+        """Keep what is in an open pack, however little it is."""
+        writer = self._writers.get(key)
+        if writer is None:
+            return
+        if len(writer.rows) < FEWEST:
+            self._keep_loose(key, writer)
+        else:
+            self._seal(key)
+
+    def _seal(self, key: str, index: PackIndex | None = None) -> None:
         """Close a pack; the disk takes it in while the next one fills."""
-        writer = self._writers.pop(algorithm)
+        writer = self._writers.pop(key)
         if self._pool is None:
+            if not os.path.isdir(self._packs.folder):
+                durable.make_folders(self._packs.folder)
             self._pool = ThreadPoolExecutor(1)
         try:
-            index = writer.seal()
+            index = writer.seal(index)
         except BaseException:
             writer.abandon()
             raise
-        self._sealed.append(_Sealed(writer, index, self._pool.submit(writer.sync)))
+        # One thread flushes and renames in turn: a rename that met the flush of the next pack would wait for it.
+        self._sealed.append(_Sealed(writer, index, self._pool.submit(self._name, writer, index.name)))
         while len(self._sealed) > 1:
             self._land()
 
+    def _name(self, writer: PackWriter, name: str) -> None:
+        writer.sync()
+        os.rename(writer.path, self._packs.path(name))
+
     def _land(self) -> None:
-        """Give the oldest sealed pack its name."""
-        writer, index, synced = self._sealed[0]
-        synced.result()
-        if not self._landed and not os.path.isdir(self._packs.folder):
-            durable.make_folders(self._packs.folder)
-        os.rename(writer.path, self._packs.path(index.name))
+        """See that the oldest sealed pack got its name."""
+        writer, index, named = self._sealed[0]
+        named.result()
         writer.close()
         self._sealed.popleft()
         self._packs.add(index)
         self._landed = True
 
-    def _keep_loose(self, algorithm: str, writer: PackWriter) -> None:
+    def _keep_loose(self, key: str, writer: PackWriter) -> None:
         for raw in writer.rows:
-            digest = f"{algorithm}:{raw.hex()}"
+            digest = f"{writer.algorithm}:{raw.hex()}"
             if digest not in self._files:
                 path = self._temporary()
                 write_new(path, writer.read(raw))
                 self._files[digest] = path
         writer.abandon()
-        del self._writers[algorithm]
+        del self._writers[key]
 
     def _flush_files(self) -> None:
         durable.sync_files(self._files.values(), self._cache)

@@ -14,7 +14,7 @@ from mlops_cli.core.base.digest import Digest, hex_function
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import MachineError
 from mlops_cli.core.store import placing
-from mlops_cli.core.store.batch import Batch, unlink_all, write_new
+from mlops_cli.core.store.batch import Batch, Run, unlink_all, write_new
 from mlops_cli.core.store.cache import CacheFolder
 from mlops_cli.core.store.loose import Loose
 from mlops_cli.core.store.packs import Packs
@@ -83,13 +83,11 @@ class LocalStore:
         with self.writing():
             self._put(str(digest), data)
 
-    def put_absent(self, algorithm: str, objects: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep small objects (raw digest, bytes) that the caller verified and `missing` denied."""
+    def put_absent(self, run: Run) -> None:
+        """Keep small objects that the caller verified and `missing` denied."""
         with self.batch(), machine_errors(f"cannot write to the cache {self.cache}"):
-            batch = self._batch
-            if batch is not None:  # there is one now
-                for raw, data in objects:
-                    batch.put_raw(algorithm, raw, data)
+            if self._batch is not None:  # there is one now
+                self._batch.put_run(run)
 
     def adopt(self, path: str, digest: Digest, *, hashed: str | None = None) -> None:
         """As put_verified, for a file made with `temporary`; it is moved into place, or removed if it is not good.

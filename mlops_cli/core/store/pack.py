@@ -8,7 +8,8 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, hasher
@@ -24,7 +25,9 @@ _HEADER = struct.Struct("<7sBB7x")
 _COUNT = struct.Struct("<I")
 _PACK_SIZE = struct.Struct("<Q")
 _TRAILER = struct.Struct("<I8s")
+HEADER_BYTES = _HEADER.size
 _BUFFER_BYTES = 1 << 22
+_RUN_BYTES = 1 << 16  # a run of objects from here on is written without being copied first
 
 
 class PackIndex:
@@ -103,6 +106,8 @@ class PackWriter:
         self._handle: int | None = None
         self._buffer = bytearray(_header(MAGIC, algorithm))
         self._written = 0
+        self._begun = 0  # what the disk was asked to take in
+        self._torn = False  # a write was cut short, and something may stand behind the end
 
     def add(self, raw: bytes, data: bytes) -> None:
         """Append an object that is not in this pack yet."""
@@ -110,6 +115,23 @@ class PackWriter:
         self.rows[raw] = (self.size, length)
         self.size += length
         self._buffer += data
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._spill()
+
+    def add_run(self, raws: Sequence[bytes], lengths: Sequence[int], data: memoryview) -> None:
+        """Append objects that are not in this pack yet, and that lie one after another in `data`."""
+        if len(data) < _RUN_BYTES:
+            self._buffer += data
+        else:
+            handle = self._spill()
+            try:
+                write_all(handle, data)
+            except BaseException:
+                self._torn = True
+                raise
+            self._advance(handle, len(data))
+        self.rows.update(zip(raws, zip(accumulate(lengths, initial=self.size), lengths, strict=False), strict=True))
+        self.size += len(data)
         if len(self._buffer) >= _BUFFER_BYTES:
             self._spill()
 
@@ -121,13 +143,18 @@ class PackWriter:
             return bytes(self._buffer[start : start + length])
         return os.pread(self._spill(), length, offset)
 
-    def seal(self) -> PackIndex:
-        """Write the index, after which nothing can be added; `sync` then makes the file durable."""
-        index = make_index(self.rows, self.algorithm)
+    def seal(self, index: PackIndex | None = None) -> PackIndex:
+        """Write the index, after which nothing can be added; `sync` then makes the file durable.
+
+        `index` is that of a pack which this one is a copy of, object by object."""
+        if index is None:
+            index = make_index(self.rows, self.algorithm)
         body = index.body()
         self._buffer += body
         self._buffer += _TRAILER.pack(len(body), END_MAGIC)
-        self._spill()
+        handle = self._spill()
+        if self._torn:
+            os.ftruncate(handle, self._written)
         return index
 
     def sync(self) -> None:
@@ -155,11 +182,17 @@ class PackWriter:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         # A disk that was full may have taken a part of it: what is tried again goes to the same place.
         os.lseek(self._handle, self._written, os.SEEK_SET)
-        write_all(self._handle, self._buffer)
-        durable.begin_flush(self._handle, self._written, len(self._buffer))
-        self._written += len(self._buffer)
-        self._buffer.clear()
+        if self._buffer:
+            write_all(self._handle, self._buffer)
+            self._advance(self._handle, len(self._buffer))
+            self._buffer.clear()
         return self._handle
+
+    def _advance(self, handle: int, length: int) -> None:
+        self._written += length
+        if self._written - self._begun >= _BUFFER_BYTES:
+            durable.begin_flush(handle, self._begun, self._written - self._begun)
+            self._begun = self._written
 
     def close(self) -> None:
         if self._handle is not None:
@@ -175,6 +208,11 @@ def make_index(rows: dict[bytes, tuple[int, int]], algorithm: str) -> PackIndex:
     index = PackIndex("", algorithm, b"".join(ordered), offsets, lengths)
     index.name = _name(index.body(), algorithm)
     return index
+
+
+def data_end(index: PackIndex, pack_bytes: int) -> int:
+    """Where the data of a pack of so many bytes ends, and its index begins."""
+    return pack_bytes - _TRAILER.size - _COUNT.size - len(index) * (index.width + 9)
 
 
 def read_index(path: str, name: str, *, strict: bool = False) -> PackIndex:

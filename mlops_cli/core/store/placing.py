@@ -207,7 +207,7 @@ def _verify(store: _Source, handle: int, digest: str) -> None:
         raise store.corrupt(Digest.parse(digest))
 
 
-def write_all(handle: int, data: bytes | bytearray) -> None:
+def write_all(handle: int, data: bytes | bytearray | memoryview) -> None:
     """os.write until all is written; it may stop early at a full disk's edge."""
     written = os.write(handle, data)
     while written < len(data):

@@ -6,13 +6,14 @@ What does not arrive whole is looked for in every other place that has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.remotes.remote import ShortAnswer
 from mlops_cli.core.store.arrivals import bring_large
+from mlops_cli.core.store.batch import Run
 from mlops_cli.core.store.exchange import (
     THREADS,
     Entries,
@@ -29,12 +30,14 @@ from mlops_cli.core.store.holdings import Held, Holdings
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.needs import Contents, join, needs_of, read_folder
 from mlops_cli.core.store.protocol import ObjectCorrupt
-from mlops_cli.core.store.reading import Span, absent_here, cut, spans
+from mlops_cli.core.store.reading import Span, absent_here, faulty_rows, spans
 from mlops_cli.core.store.stable import SMALL_BYTES
 from mlops_cli.core.store.tree import TreeEntry, item_of
+from mlops_cli.core.store.whole import order_if_whole, spans_of_all
 
 LARGE_BYTES = 1 << 20  # above this a loose object goes by file, not through memory
 _REQUEST_BYTES = 1 << 23
+_FILE_PIECE_BYTES = 1 << 21  # of a remote that is a folder: no request costs, and what is read fits the caches
 _UNDER_WAY_BYTES = 6 << 23  # asked for and not yet kept
 _BEHIND_BYTES = 1 << 20  # read before a tree: lower trees stand there
 _AHEAD_BYTES = 1 << 25  # kept of what came along
@@ -147,8 +150,9 @@ class Pull:
     def _from_ahead(self, wanted: Wanted) -> None:
         """What came along with something else."""
         for algorithm, raws in wanted.items():
-            came = [(raw, self._ahead.pop(raw)) for raw in [raw for raw in self._ahead if raw in raws]]
-            self._keep(algorithm, wanted, came)
+            for raw in [raw for raw in self._ahead if raw in raws]:
+                data = memoryview(self._ahead.pop(raw))
+                self._keep(raws, [Run(algorithm, [raw], [len(data)], data)])
 
     def _from_packs(self, wanted: Wanted, *, trees: bool = False, doubtful: bool = False) -> None:
         avoid: set[str] = set()
@@ -156,63 +160,90 @@ class Pull:
             packs = self._holdings.packs_with(wanted, avoid, doubtful=doubtful)
             if not packs:
                 return
-            faulty = self._read(packs, wanted, trees=trees)
+            faulty = self._read(packs, wanted, trees=trees, may_be_whole=not (trees or doubtful))
             if not faulty:
                 return
             self._damaged |= {pack_key(name) for name in faulty}
             avoid |= faulty
 
-    def _read(self, packs: list[Held], wanted: Wanted, *, trees: bool) -> set[str]:
+    def _read(self, packs: list[Held], wanted: Wanted, *, trees: bool, may_be_whole: bool) -> set[str]:
         """Read objects out of packs; the packs in which something was not as it should be."""
         faulty: set[str] = set()
 
-        def fetch(span: Span) -> bytes:
-            return self._remote.get_range(pack_key(span.pack.name), span.start, span.length)
+        def fetch(span: Span) -> tuple[bytes, list[int]]:
+            data = self._remote.get_range(pack_key(span.pack.name), span.start, span.length)
+            return data, faulty_rows(span, data)
 
-        asked = self._requests(packs, trees)
-        for span, data in in_threads(
+        asked = self._requests(packs, wanted, trees=trees, may_be_whole=may_be_whole)
+        for span, came in in_threads(
             fetch, asked, threads=self._threads, weigh=lambda span: span.length, most=_UNDER_WAY_BYTES
         ):
             index = span.pack
-            if isinstance(data, NotFound | ShortAnswer):
+            if isinstance(came, NotFound | ShortAnswer):
                 faulty.add(index.name)
                 self._bad.setdefault(index.algorithm, set()).update(index.digest_at(row) for row in span.rows)
                 continue
-            if isinstance(data, MloError):
-                raise data
-            good: list[tuple[bytes, bytes]] = []
-            for row, found in cut(span, data):
-                raw = index.digest_at(row)
-                if found is not None:
-                    good.append((raw, found))
-                elif raw in wanted[index.algorithm]:
-                    faulty.add(index.name)
-                    self._bad.setdefault(index.algorithm, set()).add(raw)
-            self._keep(index.algorithm, wanted, good)
+            if isinstance(came, MloError):
+                raise came
+            data, bad = came
+            lost = wanted[index.algorithm].intersection(map(index.digest_at, bad))
+            if lost:
+                faulty.add(index.name)
+                self._bad.setdefault(index.algorithm, set()).update(lost)
+            self._keep(wanted[index.algorithm], self._runs(span, memoryview(data), set(bad), wanted[index.algorithm]))
         return faulty
 
-    def _requests(self, packs: list[Held], trees: bool) -> Iterator[Span]:
+    def _requests(self, packs: list[Held], wanted: Wanted, *, trees: bool, may_be_whole: bool) -> Iterator[Span]:
+        is_folder = self._remote.local_file(pack_key(packs[0].pack.name)) is not None
+        most = _FILE_PIECE_BYTES if is_folder else _REQUEST_BYTES
         for held in packs:
-            rows = _with_neighbours(held) if trees and self._ahead_bytes < _AHEAD_BYTES else held.rows
-            yield from spans(held.pack, rows, most=_REQUEST_BYTES)
+            order = order_if_whole(self._store, held, wanted[held.pack.algorithm]) if may_be_whole else None
+            if order is not None:
+                yield from spans_of_all(held, order, most=most)
+            else:
+                rows = _with_neighbours(held) if trees and self._ahead_bytes < _AHEAD_BYTES else held.rows
+                yield from spans(held.pack, rows, most=most)
 
-    def _keep(self, algorithm: str, wanted: Wanted, good: list[tuple[bytes, bytes]]) -> None:
-        """Keep verified objects; those nobody asked for yet wait in memory."""
-        asked = wanted[algorithm]
-        mine = [(raw, data) for raw, data in good if raw in asked]
-        if len(mine) != len(good):
-            for raw, data in good:
-                if raw not in asked and raw not in self._ahead:
-                    self._ahead[raw] = data
-                    self._ahead_bytes += len(data)
-        self._store.put_absent(algorithm, (item for item in mine if len(item[1]) <= SMALL_BYTES))
-        size = 0
-        for raw, data in mine:
-            size += len(data)
-            asked.discard(raw)
-            if len(data) > SMALL_BYTES:
-                self._store.put_verified(Digest(algorithm, raw.hex()), data)
-        self._count(len(mine), size)
+    def _runs(self, span: Span, data: memoryview, bad: set[int], asked: set[bytes]) -> Iterator[Run]:
+        """What is good and asked for of a piece, in as few runs as it lies in. Of a pack that is taken whole all counts
+        as asked for; what else nobody asked for yet waits in memory."""
+        index, whole = span.pack, span.pack if span.whole else None
+        raws, lengths = [index.digest_at(row) for row in span.rows], [index.lengths[row] for row in span.rows]
+        alone = not bad and sum(lengths) == span.length and max(lengths) <= SMALL_BYTES
+        if alone and (span.whole or asked.issuperset(raws)):
+            yield Run(index.algorithm, raws, lengths, data, whole)
+            return
+        first = end = 0  # of the run's rows
+        start = stop = 0  # of its bytes
+        for number, row in enumerate(span.rows):
+            at = index.offsets[row] - span.start
+            if row in bad or not (span.whole or raws[number] in asked):
+                if row not in bad and raws[number] not in self._ahead:
+                    self._ahead[raws[number]] = bytes(data[at : at + lengths[number]])
+                    self._ahead_bytes += lengths[number]
+                continue
+            if number != end or at != stop or max(lengths[number], stop - start) > SMALL_BYTES:
+                if first < end:
+                    yield Run(index.algorithm, raws[first:end], lengths[first:end], data[start:stop], whole)
+                first, start = number, at
+            end, stop = number + 1, at + lengths[number]
+        if first < end:
+            yield Run(index.algorithm, raws[first:end], lengths[first:end], data[start:stop], whole)
+
+    def _keep(self, asked: set[bytes], runs: Iterable[Run]) -> None:
+        """Keep verified objects."""
+        for run in runs:
+            if len(run.raws) == 1 and run.lengths[0] > SMALL_BYTES:
+                self._store.put_verified(Digest(run.algorithm, run.raws[0].hex()), bytes(run.data))
+            else:
+                self._store.put_absent(run)
+            mine = asked.intersection(run.raws)
+            asked -= mine
+            every = len(mine) == len(run.raws)
+            size = (
+                len(run.data) if every else sum(n for raw, n in zip(run.raws, run.lengths, strict=True) if raw in mine)
+            )
+            self._count(len(mine), size)
 
     def _from_loose(self, wanted: Wanted) -> None:
         if not any(wanted.values()):

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mlops_cli.core.base.digest import Digest, hex_function
+from mlops_cli.core.base.digest import Digest, hex_function, raw_function
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.pack import PackIndex
 from mlops_cli.core.store.packs import Place
@@ -18,12 +18,15 @@ _ASKED = 64  # objects that are looked for one by one
 
 
 class Span(NamedTuple):
-    """A piece of a pack, and the rows of it that are wanted, in the order they lie in it."""
+    """A piece of a pack, and the rows of it that are wanted, in the order they lie in it.
+
+    `whole`: it is one of several that together are all objects of the pack."""
 
     pack: PackIndex
     start: int
     length: int
     rows: list[int]
+    whole: bool = False
 
 
 def spans(index: PackIndex, rows: Iterable[int], *, most: int, gap: int = GAP_BYTES) -> Iterator[Span]:
@@ -53,6 +56,18 @@ def cut(span: Span, data: bytes) -> Iterator[tuple[int, bytes | None]]:
         at = index.offsets[row] - start
         found = data[at : at + index.lengths[row]]
         yield row, found if wanted(found) == index.digest_at(row).hex() else None
+
+
+def faulty_rows(span: Span, data: bytes) -> list[int]:
+    """The wanted rows of a piece whose bytes are not those their digests name."""
+    index, start, view = span.pack, span.start, memoryview(data)
+    offsets, lengths, digests, width = index.offsets, index.lengths, index.digests, index.width
+    raw_of = raw_function(index.algorithm)
+    return [
+        row
+        for row in span.rows
+        if raw_of(view[(at := offsets[row] - start) : at + lengths[row]]) != digests[row * width : (row + 1) * width]
+    ]
 
 
 def read_in_order(
