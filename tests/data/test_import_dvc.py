@@ -112,7 +112,8 @@ def test_mlo_yaml_says_what_dvc_yaml_said(project: Path, mlo: Mlo) -> None:
     stages = document["stages"]
     assert stages["train"] == {
         "cmd": "python train.py",
-        "deps": ["data/raw", "train.py", "params.yaml"],
+        "deps": ["data/raw", "train.py"],
+        "params": ["params.yaml:train.lr", "params.yaml:train.depth"],
         "outs": ["model"],
         "metrics": ["metrics.json"],
         "plots": [{"path": "roc.csv", "x": "fpr", "y": "tpr", "title": "ROC"}],
@@ -121,13 +122,14 @@ def test_mlo_yaml_says_what_dvc_yaml_said(project: Path, mlo: Mlo) -> None:
     assert stages["grid@2-y"] == {"cmd": "echo 2 y 3 > out/grid-2-y.txt", "outs": ["out/grid-2-y.txt"]}
     assert stages["options"]["cmd"] == "echo --width 3 --deep > out/options.txt"
     assert stages["inside"] == {
-        "cmd": "cd sub && python ../convert.py ../data/one.csv here.txt && cat here.txt > there.txt",
+        "cmd": "python ../convert.py ../data/one.csv here.txt && cat here.txt > there.txt",
+        "cwd": "sub",
         "deps": ["convert.py", "data/one.csv"],
         "outs": ["sub/here.txt", "sub/there.txt"],
     }
     assert stages["nested.train"]["outs"] == ["nested/copy.txt"]
-    assert "old" not in stages
-    assert "  # old:\n" in text
+    assert stages["old"]["frozen"] is True
+    assert stages["count"]["persist"] == ["nested/count.txt"]
     assert "  # Fit the model.\n  train:\n" in text
     assert document["remotes"] == {
         "origin": "../store",
@@ -140,11 +142,9 @@ def test_what_is_not_carried_over_is_told_item_by_item(project: Path, mlo: Mlo) 
     assert all(item["reason"] and item["todo"] for item in left)
     told = " | ".join(item["item"] for item in left)
     for word in (
-        "stage train: params train.lr, train.depth",
-        "stage old: frozen",
+        "stage train: cache: false of metrics.json",
         "stage grid@1-x: ${item.kind}, ${item.size}, ${shape.width} in cmd",
         "stage options: always_changed",
-        "stage count: persist of nested/count.txt",
         "stage nested.train",
         "artifact best (model)",
         "remote bucket: secret_access_key",

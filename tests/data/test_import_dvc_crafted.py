@@ -255,14 +255,16 @@ def test_settings_without_a_counterpart_are_told(bare: Path, mlo: Mlo) -> None:
     assert found["remotes"] == {}
 
 
-def test_a_frozen_stage_without_a_result_is_a_stage(bare: Path, mlo: Mlo) -> None:
+def test_a_frozen_stage_without_a_result_stays_frozen(bare: Path, mlo: Mlo) -> None:
     (bare / "dvc.yaml").write_text("stages: {s: {cmd: 'echo > o', outs: [o], frozen: true}}\n")
     found = mlo("import", "dvc", "--json").json
-    assert "s" in stages(bare)
-    assert "stage s: frozen" in left(found)
+    assert stages(bare)["s"] == {"cmd": "echo > o", "outs": ["o"], "frozen": True}
+    assert found["stages"] == [{"name": "s", "state": "frozen", "reason": "DVC never ran it"}]
+    assert "mlo run --force s" in mlo("run", exit_code=5).stderr
+    mlo("run", "--force", "s")
 
 
-def test_parameters_of_other_files_are_deps_and_compared(bare: Path, mlo: Mlo) -> None:
+def test_parameters_of_other_files_are_named_and_compared(bare: Path, mlo: Mlo) -> None:
     (bare / "p.toml").write_text("[a]\nb = 1\n")
     (bare / "q.json").write_text('{"all": 2}')
     (bare / "o").write_text("o")
@@ -274,7 +276,7 @@ def test_parameters_of_other_files_are_deps_and_compared(bare: Path, mlo: Mlo) -
         f"    outs: [{{path: o, hash: md5, md5: {md5(b'o')}}}]\n"
     )
     assert mlo("import", "dvc", "--json").json["stages"][0]["state"] == "up to date"
-    assert stages(bare)["s"]["deps"] == ["p.toml", "q.json"]
+    assert stages(bare)["s"]["params"] == ["p.toml:a.b", "q.json:"]
     assert "/o" not in (bare / ".gitignore").read_text().split(), "git keeps what DVC left to it"
     (bare / "q.json").write_text('{"all": 2, "new": 3}')
     assert mlo("import", "dvc", "--force", "--json").json["stages"][0]["reason"] == "q.json changed since DVC ran it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -89,3 +90,32 @@ def select(values: Mapping[str, Any], key: str) -> Any:
         else:
             raise KeyError(key)
     return found
+
+
+def nameable(path: Path, file: str, keys: list[str]) -> bool:
+    """Whether mlo.yaml can name these values (all of them, if there are no keys) as `file:key` and means the same."""
+    if PurePosixPath(file).suffix not in (".yaml", ".yml", ".json", ".toml") or ":" in file:
+        return False
+    try:
+        values = read_values(path, file)
+        found = [_walked(values, key) for key in keys] if keys else [values]
+    except (ProjectError, IntegrityError, KeyError, OSError):
+        return False
+    return all(yaml12.not_json(value, ()) is None and _is_finite(value) for value in found)
+
+
+def _walked(values: Any, key: str) -> Any:
+    """By dots alone, where no other reading is possible. Raises KeyError."""
+    for part in key.split("."):
+        if not isinstance(values, Mapping) or part not in values or any("." in str(name) for name in values):
+            raise KeyError(key)
+        values = values[part]
+    return values
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

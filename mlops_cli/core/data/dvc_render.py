@@ -18,10 +18,9 @@ _HEADER = "# Made from a DVC project by `mlo import dvc`. It is yours now: edit 
 def render(name: str, stages: Sequence[Carried], settings: dict[str, Any]) -> str:
     """The text of mlo.yaml; `settings` are its other sections."""
     parts = [f"{_HEADER}{yaml12.dump({'name': name})}"]
-    alive = [stage for stage in stages if not stage.frozen]
     if stages:
-        parts.append("stages:\n" if alive else "# stages:\n")
-        parts += [_stage(stage) for stage in sorted(stages, key=lambda stage: stage.frozen)]
+        parts.append("stages:\n")
+        parts += map(_stage, stages)
     parts += [yaml12.dump({key: value}, ordered=False) for key, value in settings.items() if value]
     return "".join(parts)
 
@@ -75,9 +74,6 @@ def ignore_text(project: DvcProject, file: str) -> tuple[str, bytes]:
 
 def _stage(stage: Carried) -> str:
     block = yaml12.dump({stage.name: stage.document}, ordered=False)
-    if stage.frozen:
-        frozen = "frozen in DVC: its outputs are data, see mlo.lock"
-        return "".join(f"  # {line}\n" for line in [*stage.notes, frozen, *block.splitlines()])
     return "".join(f"  # {line}\n" for line in stage.notes) + "".join(f"  {line}\n" for line in block.splitlines())
 
 

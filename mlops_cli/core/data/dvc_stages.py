@@ -1,7 +1,7 @@
 """A DVC project as mlo's stages and data: what each thing becomes, and what cannot become anything.
 
-Parameter files become deps of the stages that read them: a script that opens params.yaml goes on reading it, and a
-change in it makes the stage run again. See DVC.md for the whole mapping.
+Parameters stay in their files, where scripts go on reading them; only the named ones make a stage run again. See DVC.md
+for the whole mapping.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlops_cli.core.data.dvc_files import DvcDep, DvcOut, DvcStage
+from mlops_cli.core.data.dvc_params import nameable
 from mlops_cli.core.data.dvc_project import DvcProject, TopLevel
+from mlops_cli.core.data.shell_text import needs_bash, variables_read, variables_used
 
 METRIC_ENDINGS = (".json", ".yaml", ".yml")
 _DRAWN = (".csv", ".json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)[^}]*\})")
-_ASSIGNED = re.compile(r"(?:^|[\s;&|(])(?:export\s+|for\s+|read\s+)?([A-Za-z_]\w*)(?:=|\s+in\s)")
-_READ_VARIABLE = re.compile(r"""os\.(?:environ(?:\.get)?\s*[\[(]|getenv\s*\()\s*['"](\w+)['"]""")
-_BASH = re.compile(r"\[\[|<\(|>\(|\bsource\s|pipefail|<<<|&>|\$'|\bdeclare\s|\bfunction\s")
 _CALLS_DVC = re.compile(r"(?:^|[;&|(]\s*)dvc\s")
 # A command that may stand beside `&&` as it is; any other gets a shell of its own, as DVC gives each.
 _PLAIN = re.compile(r"(?:[^;&|#\n\\]|&&|(?<=>)&(?=\d)|\|(?!\|)|\\(?!$))*")
 _LEAVES_TRACES = re.compile(
     r"(?:^|&&|\|)\s*(?:(?:cd|export|set|exit|exec|source|trap|unset|umask|\.)\s|\w+=\S*\s*(?:&&|$))"
 )
-_SCRIPT_BYTES = 1 << 20
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -52,17 +48,17 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """A stage. `document` is its block in mlo.yaml, with `notes` as comments above it; `outs` by path.
-
-    A `frozen` one stands in mlo.yaml as a comment, and its outputs are data.
-    """
+    """A stage. `document` is its block in mlo.yaml, with `notes` as comments above it; `outs` by path."""
 
     name: str
     stage: DvcStage
     document: dict[str, Any]
     outs: dict[str, DvcOut]
     notes: list[str] = []
-    frozen: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        return self.stage.frozen
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -94,15 +90,12 @@ def stage_names(stages: Iterable[DvcStage]) -> list[str]:
     return names
 
 
-def command(commands: list[str], wdir: str) -> str:
-    """DVC's commands as one for the shell: each in the stage's folder, and none after one that failed."""
+def command(commands: list[str]) -> str:
+    """DVC's commands as one for the shell: none after one that failed."""
     parts = [
         _own_shell(line) if _LEAVES_TRACES.search(line) or not _PLAIN.fullmatch(line) else line for line in commands
     ]
-    parts = [part.strip() for part in parts]
-    if len(commands) == 1 and wdir == ".":
-        return commands[0].strip()
-    return " && ".join([*([] if wdir == "." else [f"cd {shlex.quote(wdir)}"]), *parts])
+    return commands[0].strip() if len(commands) == 1 else " && ".join(part.strip() for part in parts)
 
 
 def _own_shell(line: str) -> str:
@@ -188,30 +181,23 @@ class _Translator:
                 "change cmd in mlo.yaml, or read the value with mlo.params() in the script",
             )
         outs = {out.path: out for out in stage.outs if self._is_out(out, where) and out.path is not None}
-        document: dict[str, Any] = {"cmd": command(stage.cmd, stage.wdir)}
-        deps = self._deps(stage, where)
-        lists = {"deps": deps, **self._outputs(outs, where), "pass_env": self._variables(stage, deps, where)}
-        document |= {key: value for key, value in lists.items() if value}
+        deps, params = self._deps(stage, where)
+        document: dict[str, Any] = {
+            "cmd": command(stage.cmd),
+            "cwd": None if stage.wdir == "." else stage.wdir,
+            "deps": deps,
+            "params": params,
+            **self._outputs(outs, where),
+            "pass_env": self._variables(stage, deps, where),
+            "frozen": stage.frozen,
+        }
         self._lost(stage, where, outs)
-        frozen = stage.frozen and all(out.name or out.files or not out.cache for out in outs.values())
-        if stage.frozen:
-            self._freeze(where, stage, outs, kept=frozen)
-        return Carried(name, stage, document, outs, notes, frozen)
+        return Carried(name, stage, in_order(document), outs, notes)
 
-    def _freeze(self, where: str, stage: DvcStage, outs: dict[str, DvcOut], *, kept: bool) -> None:
-        if not kept:
-            reason = "mlo has no frozen stages, and it has no result yet: it is a stage like any other"
-            self._leave(f"{where}: frozen", reason, "comment it out in mlo.yaml when its outputs are there")
-            return
-        self._data += [Data(path, out, stage.file) for path, out in outs.items() if out.cache]
-        self._leave(
-            f"{where}: frozen",
-            "mlo has no frozen stages: its outputs are data in mlo.lock, and the stage is a comment in mlo.yaml",
-            f"to run it again: mlo data rm {shlex.join(outs)}, and take the # away",
-        )
-
-    def _deps(self, stage: DvcStage, where: str) -> list[str]:
+    def _deps(self, stage: DvcStage, where: str) -> tuple[list[str], list[str]]:
+        """Deps, and the parameters in files. A file whose values mlo cannot name is a dep as a whole."""
         deps: list[str] = []
+        params: list[str] = []
         for dep in stage.deps:
             if dep.path is None or dep.path == ".":
                 self._leave(
@@ -227,17 +213,20 @@ class _Translator:
             if not (self._project.root / file).is_file():
                 self._leave(f"{where}: params {file}", "there is no such file", "add it to the stage's deps")
                 continue
+            if nameable(self._project.root / file, file, keys):
+                params += [f"{file}:{key}" for key in keys or [""]]
+                continue
             deps.append(file)
             if keys:
                 self._leave(
                     f"{where}: params {', '.join(keys)}",
-                    f"its script reads {file} itself, so the whole file is a dep: a change in it runs the stage again",
-                    "for mlo run -P, move the values to params: in mlo.yaml, and read them with mlo.params()",
+                    f"mlo cannot name them in {file}, so the whole file is a dep: a change in it runs the stage again",
+                    "give the file plain names and values, then params: [file.yaml:name] in mlo.yaml",
                 )
-        return list(dict.fromkeys(deps))
+        return list(dict.fromkeys(deps)), list(dict.fromkeys(params))
 
     def _outputs(self, outs: dict[str, DvcOut], where: str) -> dict[str, list[Any]]:
-        lists: dict[str, list[Any]] = {"outs": [], "metrics": [], "plots": []}
+        lists: dict[str, list[Any]] = {"outs": [], "persist": [], "metrics": [], "plots": []}
         for path, out in outs.items():
             kind = out.kind
             if kind == "metrics" and not path.endswith(METRIC_ENDINGS):
@@ -248,6 +237,10 @@ class _Translator:
                     f"{where}: plot {path}", "mlo draws CSV and JSON; this one is an output", "look at it yourself"
                 )
                 kind = "outs"
+            if out.persist and kind == "outs":
+                kind = "persist"
+            elif out.persist:
+                self._leave(f"{where}: persist of {path}", f"{kind} of mlo do not persist", "list it under persist:")
             lists[kind].append(self._plot(path, out.plot, where) if kind == "plots" else path)
         return lists
 
@@ -264,14 +257,12 @@ class _Translator:
     def _variables(self, stage: DvcStage, deps: list[str], where: str) -> list[str]:
         """Variables that the command names and that a stage of mlo sees only if it says so."""
         text = "\n".join(stage.cmd)
-        used = [first or second for first, second in _VARIABLE.findall(text)]
-        assigned = {match[1] for match in _ASSIGNED.finditer(text)}
-        own = [name for name in dict.fromkeys(used) if not name.isdigit() and name not in assigned and name != "_"]
+        own = variables_used(text)
         wanted = [name for name in own if not self._is_usual(name) and not name.startswith("DVC_")]
         for name in own:
             if name.startswith("DVC_"):
                 self._leave(f"{where}: ${name}", "mlo sets MLO_ROOT and MLO_STAGE instead", "change cmd in mlo.yaml")
-        read = {name for dep in deps if dep.endswith(".py") for name in _read_in(self._project.root / dep)}
+        read = {name for dep in deps if dep.endswith(".py") for name in variables_read(self._project.root / dep)}
         hidden = sorted(name for name in read if not self._is_usual(name) and name not in wanted)
         if hidden:
             self._leave(
@@ -285,17 +276,17 @@ class _Translator:
         if stage.always_changed:
             todo = f"mlo run --force {where.removeprefix('stage ')}"
             self._leave(f"{where}: always_changed", "mlo runs a stage when what it reads changed", todo)
-        persisting = [path for path, out in outs.items() if out.persist]
-        if persisting:
+        uncached = [path for path, out in outs.items() if not out.cache]
+        if uncached:
             self._leave(
-                f"{where}: persist of {', '.join(persisting)}",
-                "mlo takes a stage's outputs away before it runs, so it does not find what it wrote before",
-                "keep what must stay in a file that is no output",
+                f"{where}: cache: false of {', '.join(uncached)}",
+                "mlo keeps every output in its cache; it is not put into .gitignore",
+                "nothing, if git tracks it",
             )
         if stage.unknown:
             self._leave(f"{where}: {', '.join(stage.unknown)}", "mlo.yaml has no such keys", "see what the stage needs")
         text = "\n".join(stage.cmd)
-        if _BASH.search(text):
+        if needs_bash(text):
             self._leave(f"{where}: cmd", "DVC runs it in your shell, mlo in /bin/sh", "bash -c '...', or a script")
         if _CALLS_DVC.search(text):
             self._leave(f"{where}: cmd", "it calls dvc itself", "say it with mlo, or keep DVC installed")
@@ -338,18 +329,23 @@ class _Translator:
             self._leave(what, reason, f"list files that a stage writes under the stage's {kind}, one by one")
             return stages
         document = {key: list(value) if isinstance(value, list) else value for key, value in maker.document.items()}
-        for key in ("outs", "metrics", "plots"):
+        for key in ("outs", "persist", "metrics", "plots"):
             document[key] = [item for item in document.get(key, []) if item != path and _path_of(item) != path]
         document[kind].append(self._plot(path, settings, f"stage {maker.name}") if kind == "plots" else path)
-        ordered = {key: document[key] for key in _ORDER if document.get(key)}
         return [
-            msgspec.structs.replace(stage, document=ordered) if stage.name == maker.name else stage for stage in stages
+            msgspec.structs.replace(stage, document=in_order(document)) if stage.name == maker.name else stage
+            for stage in stages
         ]
 
 
 _SOURCES = ("http://", "https://", "s3://", "gs://")
-_ORDER = ("cmd", "deps", "outs", "metrics", "plots", "pass_env")
+_ORDER = ("cmd", "cwd", "deps", "params", "outs", "persist", "metrics", "plots", "pass_env", "frozen")
 _FOLLOW = ("its content is imported; mlo does not follow where it came from", "mlo data get brings it from there again")
+
+
+def in_order(document: dict[str, Any]) -> dict[str, Any]:
+    """A stage's block in the order people read it, without what is empty."""
+    return {key: document[key] for key in _ORDER if document.get(key)}
 
 
 def followed_url(origin: list[DvcDep]) -> str | None:
@@ -381,13 +377,3 @@ def _origin(dep: DvcDep) -> str:
         revision = repository.get("rev_lock") or repository.get("rev")
         return f"{repository.get('url')} {dep.written}{f' at {str(revision)[:12]}' if revision else ''}"
     return dep.written
-
-
-def _read_in(script: Path) -> set[str]:
-    """The variables that a Python script asks the environment for, as far as it spells them out."""
-    try:
-        if script.stat().st_size > _SCRIPT_BYTES:
-            return set()
-        return set(_READ_VARIABLE.findall(script.read_text(encoding="utf-8", errors="replace")))
-    except OSError:
-        return set()

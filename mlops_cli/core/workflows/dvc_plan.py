@@ -14,7 +14,7 @@ import msgspec
 from mlops_cli.core.data.dvc_files import DvcOut
 from mlops_cli.core.data.dvc_project import DvcProject
 from mlops_cli.core.data.dvc_render import config_losses, remote_sections, render
-from mlops_cli.core.data.dvc_stages import Carried, Left, translate
+from mlops_cli.core.data.dvc_stages import Carried, Left, in_order, translate
 from mlops_cli.core.data.names import lock_name
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError, UsageError, WouldOverwrite
 from mlops_cli.core.pipeline.environment import USUAL, USUAL_PREFIXES
@@ -142,8 +142,7 @@ class Plan:
         """Every output whose content is looked for, each path once."""
         found = {item.path: item.out for item in self.data}
         for stage in self.stages:
-            if not stage.frozen:
-                found |= {path: out for path, out in stage.outs.items() if out.name is not None or out.files}
+            found |= {path: out for path, out in stage.outs.items() if out.name is not None or out.files}
         return list(found.items())
 
     def foreseen(self, contents: Contents) -> Imported:
@@ -221,8 +220,7 @@ class Plan:
         document = dict(stage.document)
         document["outs"] = [*document.get("outs", ()), *bad]
         document["metrics"] = [path for path in document["metrics"] if path not in bad]
-        order = ("cmd", "deps", "outs", "metrics", "plots", "pass_env")
-        return msgspec.structs.replace(stage, document={key: document[key] for key in order if document.get(key)})
+        return msgspec.structs.replace(stage, document=in_order(document))
 
 
 def _is_usual(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlops_cli.core.base.digest import key_of
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data.dvc_files import DvcDep, DvcLocked, ObjectName
 from mlops_cli.core.data.dvc_params import read_values, select
@@ -12,6 +13,8 @@ from mlops_cli.core.data.dvc_stages import Carried
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.environment import passed
 from mlops_cli.core.pipeline.graph import Node
+from mlops_cli.core.pipeline.param_files import ParamFiles
+from mlops_cli.core.pipeline.params import declared
 from mlops_cli.core.pipeline.results import stage_key
 from mlops_cli.core.project.lock import StageLock
 from mlops_cli.core.store.snapshot import observe
@@ -55,15 +58,33 @@ def stage_lock(
             if found is None:
                 raise NotHonest(f"its dep {path} is not here")
             deps[path] = found.digest
+    params = declared({}, node.stage.params, node.name, ParamFiles(workspace.root))
+    facts: dict[str, Any] = {}
+    if node.stage.cwd is not None:
+        facts["cwd"] = node.stage.cwd
+    if node.persist:
+        facts["persist"] = sorted(node.persist)
     key = stage_key(
         node.command,
         deps=deps,
-        params={},
+        params=params,
         outs=node.outs,
         pass_env=passed(workspace.environ, node.stage.pass_env),
-        facts={},
+        facts=facts,
     )
-    return StageLock(key, node.command_text, dict(sorted(deps.items())), {}, outs)
+    return StageLock(key, node.command_text, dict(sorted(deps.items())), params, outs, facts)
+
+
+def frozen_lock(
+    carried: Carried, node: Node, entries: Mapping[str, tuple[ObjectName | None, Entry]]
+) -> StageLock | None:
+    """What mlo.lock says of a frozen stage whose inputs are others by now: its outputs, and a key that no inputs have,
+    so that it runs once it is frozen no more. None for other stages, and where an output is nowhere."""
+    if not carried.frozen or not entries.keys() >= set(node.outs):
+        return None
+    outs = {path: entries[path][1] for path in node.outs}
+    key = key_of({"frozen": node.name, "outs": {path: entry.digest for path, entry in outs.items()}})
+    return StageLock(key, node.command_text, {}, {}, outs)
 
 
 def _deps(

@@ -24,7 +24,7 @@ from mlops_cli.core.store.checkout import Wanted, restore_all
 from mlops_cli.core.workflows.dvc_content import Brought, Contents
 from mlops_cli.core.workflows.dvc_plan import DataRow, Imported, Plan, StageRow
 from mlops_cli.core.workflows.dvc_remotes import DvcRemotes
-from mlops_cli.core.workflows.dvc_results import NotHonest, stage_lock
+from mlops_cli.core.workflows.dvc_results import NotHonest, frozen_lock, stage_lock
 from mlops_cli.core.workflows.workspace import Workspace
 
 
@@ -91,14 +91,15 @@ class _Import:
         self._begin_checkout(brought)
         checked_out = self._check_out(brought, data)
         locks, rows = self._results(brought, checked_out)
-        stages = {name: lock for name, lock in before.stages.items() if name in self._plan.project.stages}
+        stages = {name: lock for name, lock in before.stages.items() if name in self._plan.graph.nodes}
         # DVC's results hold for what stands here now; of mlo's own that is only known of those with the same key.
         stages |= {name: lock for name, lock in locks.items() if name not in stages or stages[name].key != lock.key}
         outs = {path for node in self._plan.graph.nodes.values() for path in node.outs}
         data = {path: entry for path, entry in data.items() if path not in outs}
         self._write(before, Lock(data=data, stages=stages, sources=self._sources(before, data)))
         self._marker.unlink(missing_ok=True)
-        lacking = {item.path for item in self._plan.data} - kept  # outputs of stages can be made again
+        lacking = {item.path for item in self._plan.data} - kept  # outputs of stages can be made again, but of frozen
+        lacking |= {path for stage in self._plan.stages if stage.frozen for path in stage.outs}
         return self._plan.answer(
             written=self._written,
             copies=self._copies,
@@ -146,17 +147,18 @@ class _Import:
         rows: list[StageRow] = []
         waiting: list[Wanted] = []
         for carried in self._plan.stages:
-            if carried.frozen:
-                rows.append(StageRow(carried.name, "frozen"))
-                continue
             node = self._plan.graph.nodes[carried.name]
             try:
                 lock = stage_lock(self._workspace, carried, node, entries, self._contents.standing_digest)
             except NotHonest as reason:
-                rows.append(StageRow(carried.name, "will run", str(reason)))
-                continue
+                frozen = frozen_lock(carried, node, entries)
+                if frozen is None:
+                    state: Any = "frozen" if carried.frozen else "will run"
+                    rows.append(StageRow(carried.name, state, str(reason)))
+                    continue
+                lock = frozen
             locks[carried.name] = lock
-            rows.append(StageRow(carried.name, "up to date"))
+            rows.append(StageRow(carried.name, "frozen" if carried.frozen else "up to date"))
             for path, entry in lock.outs.items():
                 if path in self._absent:
                     waiting.append(Wanted(entry, self._workspace.root / path))
