@@ -70,7 +70,7 @@ def test_the_first_command_installs_a_wheel_that_plays_the_demo(tmp_path: Path) 
 @pytest.mark.slow
 def test_the_loop_works_as_it_is_typed(tmp_path: Path) -> None:
     loop = blocks("bash")[0]
-    assert len(re.findall(r"^(?:cp .*&& )?mlo ", loop, re.MULTILINE)) == 10
+    assert len(re.findall(r"^(?:cp .*&& )?mlo ", loop, re.MULTILINE)) == 11
     folder = tmp_path / "flights"
     shutil.copytree(ROOT / "examples" / "flights", folder, ignore=shutil.ignore_patterns(".mlo", "data"))
     (folder / "data" / "raw").mkdir(parents=True)

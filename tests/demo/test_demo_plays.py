@@ -74,6 +74,7 @@ def test_all_ten_steps_inside_another_repository_on_a_hostile_machine(tmp_path: 
     order = [
         "mlo data add data/raw",
         "mlo run",
+        "mlo run -P learning_rate=0.04,0.08,0.16 --sweep -j 2",
         "mlo register",
         "mlo promote flights@1 production",
         "mlo serve flights@production --port 0 --json &",
@@ -135,6 +136,12 @@ def test_json_is_one_object_and_nothing_else(tmp_path: Path) -> None:
         result["requests"]["single_requests"] > 100 < result["requests"]["rows"] - result["requests"]["single_requests"]
     )
     assert result["production"] == "flights@2"
+    assert [(point["learning_rate"], point["restored"]) for point in result["sweep"]] == [
+        (0.04, False),
+        (0.08, True),
+        (0.16, False),
+    ]
+    assert all(0.6 < point["auc"] < 0.8 for point in result["sweep"])
     assert gone(mark), marked(mark)
 
 

@@ -53,6 +53,7 @@ def show_demo(result: DemoResult, output: Output) -> None:
         right=("auc, own test rows", "auc, July"),
     )
     output.line()
+    output.line(f"learning rates {_rates(result)} (auc of step 2's sweep)")
     output.line(
         f"gain on July   {result.gain:+.4f}, at least {result.gain_lower:+.4f} ({result.test}, one-sided 97.5%)"
     )
@@ -69,6 +70,10 @@ def show_demo(result: DemoResult, output: Output) -> None:
     _show_next(result, output)
 
 
+def _rates(result: DemoResult) -> str:
+    return ", ".join(f"{point.learning_rate:g}: {point.auc:.3f}" for point in result.sweep)
+
+
 def _serving(title: str, result: DemoResult) -> str:
     return "production" if title == result.production else ""
 
@@ -83,6 +88,8 @@ def _show_next(result: DemoResult, output: Output) -> None:
         (f"cd {shlex.quote(shown)}", ""),
         ("mlo status", "where things stand"),
         (f"mlo runs compare {' '.join(version.run[:8] for version in result.versions)}", "the two runs side by side"),
+        ("mlo runs list --sort auc", "every run, the best first"),
+        (f"mlo runs apply {result.sweep[0].run[:8]}", "the outputs of a point of the sweep, in the work tree"),
         ("mlo run -P learning_rate=0.05", "another value, without touching mlo.lock"),
         ("mlo why train", "why a stage would run"),
         ("mlo serve flights@production", "and open http://127.0.0.1:8080/docs"),

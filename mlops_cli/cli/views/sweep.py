@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.workflows.sweep import SweepPoint, SweepResult
 
 _METRICS = 6
+_WHOLE = 2  # points whose errors are told with all that they printed last; the others often say the same
 
 
 def show_performed(result: RunResult | SweepResult | CheckResult, output: Output) -> None:
@@ -53,10 +54,11 @@ def _show_sweep(result: SweepResult, output: Output) -> None:
     ]
     output.table(("run", "result", *names, *metrics, "time"), rows, right=(*names, *metrics, "time"))
     failed = [point for point in result.points if point.status != "finished"]
-    for point in failed:
+    for place, point in enumerate(failed):
+        error = point.error or "nothing is known of it"
         output.line()
         output.line(f"{_label(point)} {point.status}{f', run {point.run[:8]}' if point.run else ''}", style="red")
-        output.line(f"  {point.error or 'nothing is known of it'}")
+        output.line(f"  {error if place < _WHOLE else error.splitlines()[0]}")
     output.line()
     output.line(
         f"sweep {result.run[:8]} ({result.name}) {result.status}: {len(result.points) - len(failed)} of "

@@ -95,9 +95,11 @@ class Workspace:
 
         git finds no repository there: the one around it knows nothing of the copy.
         """
+        now = self.environ.get("MLO_NOW", "")
+        moved = {"MLO_NOW": f"@{Path(now[1:]).absolute()}"} if now.startswith("@") else {}  # its stages start elsewhere
         return Workspace.find(
             root,
-            {**self.environ, "GIT_CEILING_DIRECTORIES": str(self.paths.copies.resolve())},
+            {**self.environ, **moved, "GIT_CEILING_DIRECTORIES": str(self.paths.copies.resolve())},
             environment=self.environment,
             command_line=self.command_line,
             progress=self.progress,

@@ -18,6 +18,7 @@ from mlops_cli.core.workflows.demo.traffic import Client, Traffic, requests_of, 
 from mlops_cli.core.workflows.workspace import Workspace
 
 MODEL = "flights"
+RATES = (0.04, 0.08, 0.16)  # of the sweep; the second is that of mlo.yaml
 READY_S = 60.0
 RELOAD_S = 10.0
 LOGGED_S = 20.0
@@ -40,6 +41,15 @@ class DemoVersion(msgspec.Struct, frozen=True):
     auc_july: float
 
 
+class DemoPoint(msgspec.Struct, frozen=True):
+    """A point of the sweep; `restored` says that its stages had been run before."""
+
+    run: str
+    learning_rate: float
+    auc: float
+    restored: bool
+
+
 class DemoDrift(msgspec.Struct, frozen=True):
     """What the check of April's window said; `alarms` worst first."""
 
@@ -56,6 +66,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     seconds: float
     steps: list[StepTime]
+    sweep: list[DemoPoint]
     versions: list[DemoVersion]
     production: str
     drift: DemoDrift
@@ -84,6 +95,7 @@ class _Play:
         self.url = ""
         self.traffic: Traffic | None = None
         self.reload_s = 0.0
+        self.points: list[DemoPoint] = []
 
     def play(self) -> DemoResult:
         begun = time.monotonic()
@@ -93,7 +105,11 @@ class _Play:
                 "1 April 2013. Three months of flights; will the next one be late?",
                 self.version_data,
             ),
-            ("Run the pipeline", "prepare, check, train, evaluate; later runs repeat only what changed.", self.run),
+            (
+                "Run the pipeline",
+                "prepare, check, train, evaluate; then other learning rates, two at once, each in a copy of its own.",
+                self.run,
+            ),
             ("Register the model", "The run's model becomes a version that nothing can change.", self.register),
             ("Promote it", "The alias moves only if the gates in mlo.yaml hold.", self.promote),
             ("Serve it", "30 April. April's 4,000 flights come in over HTTP, and are logged.", self.serve),
@@ -140,6 +156,11 @@ class _Play:
         latest = self.workspace().runs.latest()
         if not latest.metrics.get("auc", 0) >= 0.65:
             raise self.shell.fail(f"the run has an auc of {latest.metrics.get('auc')}, which should be 0.70")
+        self.shell.mlo("run", "-P", f"learning_rate={','.join(map(str, RATES))}", "--sweep", "-j", "2")
+        self.points = self.swept()
+        # What all points share is not run again, and the point that mlo.yaml names not at all.
+        if [point.restored for point in self.points] != [rate == latest.params["learning_rate"] for rate in RATES]:
+            raise self.shell.fail(f"the sweep should have run what is new, and that alone: {self.points}")
 
     def register(self) -> None:
         self.shell.mlo("register")
@@ -229,6 +250,21 @@ class _Play:
         self.shell.git("add", ".")
         self.shell.git("commit", "-q", "-m", message)
 
+    def swept(self) -> list[DemoPoint]:
+        """The points of the last sweep, in the order of the learning rates."""
+        runs = self.workspace().runs
+        parent = next(run for run in runs.list() if "mlo.sweep" in run.tags)
+        points = [
+            DemoPoint(
+                run.id,
+                run.overrides["learning_rate"],
+                round(run.metrics.get("auc", 0.0), 4),
+                all(stage.status == "restored" for stage in run.stages),
+            )
+            for run in runs.list(parent=parent.id)
+        ]
+        return sorted(points, key=lambda point: point.learning_rate)
+
     def workspace(self) -> Workspace:
         """The project as it stands now, opened anew: other processes write it."""
         return Workspace.find(self.folder, self.shell.environ | {"MLO_NOW": f"@{self.folder / layout.CLOCK}"})
@@ -285,6 +321,7 @@ class _Play:
             folder=str(self.folder),
             seconds=seconds,
             steps=self.times,
+            sweep=self.points,
             versions=versions,
             production=f"{MODEL}@{registry.alias(MODEL, 'production')}",
             drift=DemoDrift(drift["verdict"], drift["rows"], alarms, [name for name in SILENT if name not in alarms]),
