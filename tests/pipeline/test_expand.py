@@ -18,7 +18,8 @@ from pipeline_kit import run, statuses, workspace, write_project
 from mlops_cli.core.errors import ProjectError, UsageError
 from mlops_cli.core.project.expand import MAX_STAGES, expand, group_of
 from mlops_cli.core.project.stages import Stage
-from mlops_cli.core.workflows.plan import RunRequest, assemble, describe_dag, why_stage
+from mlops_cli.core.workflows.dag import describe_dag
+from mlops_cli.core.workflows.plan import RunRequest, assemble, why_stage
 from mlops_cli.core.workflows.status import project_status
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=8)

@@ -28,8 +28,9 @@ from mlops_cli.core.pipeline.errors import StageBroke
 from mlops_cli.core.pipeline.metrics import MetricNotANumber
 from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.project.lock import read_lock
+from mlops_cli.core.workflows.dag import describe_dag
 from mlops_cli.core.workflows.data import add_paths
-from mlops_cli.core.workflows.plan import describe_dag, why_stage, worktree_holds
+from mlops_cli.core.workflows.plan import why_stage, worktree_holds
 from mlops_cli.core.workflows.run import run_pipeline
 from mlops_cli.core.workflows.transfer import pull_project, push_project
 

@@ -1,4 +1,4 @@
-"""What `mlo run`, `mlo dag` and `mlo why STAGE` show."""
+"""What `mlo run` and `mlo why STAGE` show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mlops_cli.cli.output import Output, json_text, one_line, plural
 from mlops_cli.cli.views.registry import short
 from mlops_cli.core.pipeline.reasons import Decision, Reason
-from mlops_cli.core.workflows.plan import Dag, StageReasons
+from mlops_cli.core.workflows.plan import StageReasons
 from mlops_cli.core.workflows.run import RunResult
 
 _WORDS = {"cached": "up to date", "restored": "restore", "run": "run", "skipped": "skip"}
@@ -137,61 +137,9 @@ def _diff(old: str, new: str) -> list[str]:
     return shown if "\n" in old + new else [line for line in shown if not line.startswith("@")]
 
 
-def show_dag(dag: Dag, output: Output) -> None:
-    """A tree, data flowing downward; a stage with several upstream stages stands below the last of them."""
-    if not dag.stages:
-        output.line("mlo.yaml has no stages.")
-    last = {stage.name: stage.upstream for stage in dag.stages}
-    order = {stage.name: number for number, stage in enumerate(dag.stages)}
-    parent = {name: max(upstream, key=order.__getitem__) if upstream else "" for name, upstream in last.items()}
-    children: dict[str, list[str]] = {}
-    for name in order:
-        children.setdefault(parent[name], []).append(name)
-    stages = {stage.name: stage for stage in dag.stages}
-    pending = [(name, "", "") for name in reversed(children.get("", []))]
-    while pending:  # not by recursion: a chain may be longer than Python's stack
-        name, lead, below = pending.pop()
-        stage = stages[name]
-        also = [other for other in stage.upstream if other != parent[name]]
-        note = f"   (also after {', '.join(also)})" if also else ""
-        output.line(f"{lead}{name}{_flow(stage.outs)}{note}")
-        inner = children.get(name, [])
-        for position, child in reversed(list(enumerate(inner))):
-            is_last = position == len(inner) - 1
-            pending.append((child, below + ("└── " if is_last else "├── "), below + ("    " if is_last else "│   ")))
-
-
-def show_mermaid(dag: Dag, output: Output) -> None:
-    """For Markdown: GitHub and GitLab draw it."""
-    names = {stage.name: f"s{number}" for number, stage in enumerate(dag.stages)}
-    output.line("flowchart TD")
-    for name, given in names.items():
-        output.line(f'  {given}["{name}"]')
-    for before, after in _edges(dag):
-        output.line(f"  {names[before]} --> {names[after]}")
-
-
-def show_dot(dag: Dag, output: Output) -> None:
-    """For Graphviz: `mlo dag --dot | dot -Tsvg`."""
-    output.line("digraph pipeline {")
-    for stage in dag.stages:
-        output.line(f'  "{stage.name}";')
-    for before, after in _edges(dag):
-        output.line(f'  "{before}" -> "{after}";')
-    output.line("}")
-
-
 def number(value: float) -> str:
     """Six significant digits: enough to tell two runs apart."""
     return f"{value:.6g}"
-
-
-def _edges(dag: Dag) -> list[tuple[str, str]]:
-    return [(before, stage.name) for stage in dag.stages for before in stage.upstream]
-
-
-def _flow(outs: Sequence[str]) -> str:
-    return f"  -> {', '.join(outs)}" if outs else ""
 
 
 def _said(overrides: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a run would do and why, the reasons of one stage, and the pipeline as a picture's data. Nothing changes."""
+"""What a run would do and why, and the reasons of one stage. Nothing changes."""
 
 from __future__ import annotations
 
@@ -85,19 +85,6 @@ class StageReasons(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     outs: tuple[str, ...] = ()
     run: str = ""
-
-
-class DagStage(msgspec.Struct, frozen=True):
-    name: str
-    upstream: tuple[str, ...]
-    deps: tuple[str, ...]
-    outs: tuple[str, ...]
-
-
-class Dag(msgspec.Struct, frozen=True):
-    """The stages, upstream first."""
-
-    stages: tuple[DagStage, ...]
 
 
 def graph_of(workspace: Workspace, params: Mapping[str, Any], lock: Lock) -> Graph:
@@ -211,13 +198,6 @@ def why_stage(workspace: Workspace, stage: str) -> StageReasons:
         outs=node.outs,
         run=result.run if result is not None else "",
     )
-
-
-def describe_dag(workspace: Workspace, stages: Sequence[str] = ()) -> Dag:
-    """The stages and what stands between them. Raises ProjectError, NotFound."""
-    lock = workspace.read_lock()
-    nodes = build_graph(workspace.project.stages, root=workspace.root, data=lock.data).select(stages)
-    return Dag(tuple(DagStage(node.name, node.upstream, node.deps, node.outs) for node in nodes))
 
 
 def worktree_holds(workspace: Workspace) -> Marker | None:
