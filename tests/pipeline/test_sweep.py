@@ -300,3 +300,34 @@ def test_threads_are_divided_among_points(here: Path) -> None:
     store, runs = workspace(here).store, workspace(here).runs
     told = [store.read(runs.get(point.run).outputs["o.txt"].name).decode() for point in result.points]
     assert all(text.partition("{")[0].isdigit() for text in told)
+
+
+def test_apply_says_what_else_has_changed(here: Path, mlo: Any) -> None:
+    project(here)
+    mlo("run")
+    first = json.loads(mlo("runs", "list", "--json").stdout)["runs"][0]["id"]
+    (here / "in.txt").write_text("other\n")
+    mlo("run")
+    lock = (here / "mlo.lock").read_bytes()
+    answer = json.loads(mlo("runs", "apply", first, "--json").stdout)
+    assert answer["others"] == ["base", "fit"]
+    assert answer["edits"] == []
+    assert "in\n" in (here / "model.txt").read_text()
+    assert "would read other code or data" in mlo("runs", "apply", first).stdout
+    assert f"holds run {first[:8]};" in mlo("status").stdout
+    mlo("run")
+    assert "other\n" in (here / "model.txt").read_text()
+    assert (here / "mlo.lock").read_bytes() == lock
+    (here / "in.txt").write_text("in\n")
+    answer = mlo("runs", "apply", first)
+    assert "mlo.yaml says its parameters already" in answer.stdout
+    assert mlo("run").stdout.count("up to date") == 1
+    assert (here / "mlo.lock").read_bytes() != lock
+
+
+def test_sorting_by_a_metric_leaves_out_who_has_none(here: Path, mlo: Any) -> None:
+    project(here)
+    mlo("run", "-P", "lr=0.2,0.1", "--sweep")
+    listed = json.loads(mlo("runs", "list", "--sort", "score", "--ascending", "--json").stdout)
+    assert [row["metrics"]["score"] for row in listed["runs"]] == [0.1, 0.2]
+    assert "they have score" in mlo("runs", "list", "--sort", "nothing", exit_code=6).stderr

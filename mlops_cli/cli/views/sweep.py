@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mlops_cli.cli.output import Output, plural
 from mlops_cli.cli.views.pipeline import number, show_run
@@ -23,11 +23,11 @@ def show_performed(result: RunResult | SweepResult | CheckResult, output: Output
     if isinstance(result, RunResult):
         show_run(result, output)
     elif result.status == "checked":
-        show_check(result, output)
+        show_check(cast("CheckResult", result), output)
     elif result.status == "planned":
-        _show_plan(result, output)
+        _show_plan(cast("SweepResult", result), output)
     else:
-        _show_sweep(result, output)
+        _show_sweep(cast("SweepResult", result), output)
 
 
 def exit_code_of(result: RunResult | SweepResult | CheckResult) -> int:
@@ -106,16 +106,19 @@ def show_applied(result: Applied, output: Output) -> None:
         output.line(f"no stage makes {', '.join(result.left)} any more; left out", style="yellow")
     output.line()
     output.line(f"The work tree holds the outputs of run {result.run[:8]} ({result.name}); mlo.lock is as it was.")
-    if result.edits:
+    if result.others:
+        made = f" (commit {str(result.commit)[:8]} made it)" if result.other_commit else ""
+        output.line(
+            f"mlo run would not keep it: {', '.join(result.others)} would read other code or data{made}.",
+            style="yellow",
+        )
+    elif result.edits:
         output.line("To keep it, put this into params of mlo.yaml, and run `mlo run`:")
-        for edit in result.edits:
-            now = "not there" if edit.now is None else f"now {_json(edit.now)}"
-            output.line(f"  {edit.name}: {_json(edit.value)}   # {now}")
     else:
         output.line("To keep it, run `mlo run`: mlo.yaml says its parameters already.")
-    if result.would_run:
-        why = f"commit {str(result.commit)[:8]} made it" if result.other_commit else "code or data changed since"
-        output.line(f"That would run {', '.join(result.would_run)} again: {why}.", style="yellow")
+    for edit in result.edits:
+        now = "not there" if edit.now is None else f"now {_json(edit.now)}"
+        output.line(f"  {edit.name}: {_json(edit.value)}   # {now}")
 
 
 def _json(value: object) -> str:

@@ -30,8 +30,8 @@ class Edit(msgspec.Struct, frozen=True):
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: `restored` are the outputs that changed, `standing` those that were so already, `left` those that
-    no stage makes any more. `edits` make it last, and `would_run` are the stages that mlo run then runs all the same,
-    because other code or data stands here."""
+    no stage makes any more. `edits` make it last, unless there are `others`: stages that read other code or data now,
+    so that mlo run gives other outputs."""
 
     run: str
     name: str
@@ -39,7 +39,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[str, ...]
     left: tuple[str, ...] = ()
     edits: tuple[Edit, ...] = ()
-    would_run: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     metrics: dict[str, float] = {}
     commit: str | None = None
     other_commit: bool = False
@@ -70,7 +70,7 @@ def apply_run(workspace: Workspace, text: str, *, force: bool = False) -> Applie
         standing=tuple(path for path in outs if path not in changed),
         left=tuple(path for path in run.outputs if path not in outs),
         edits=_edits(workspace, run),
-        would_run=_would_run(workspace, run),
+        others=_others(workspace, run, records),
         metrics=run.metrics,
         commit=run.commit,
         other_commit=present is not None and present.sha != run.commit,
@@ -147,13 +147,14 @@ def _declared(run: Run) -> dict[str, Any]:
     return {name: value for record in run.stages for name, value in record.params.items() if ":" not in name}
 
 
-def _would_run(workspace: Workspace, run: Run) -> tuple[str, ...]:
-    """What `mlo run` would still run with the parameters of the run."""
+def _others(workspace: Workspace, run: Run, records: list[StageRecord]) -> tuple[str, ...]:
+    """The stages whose results `mlo run` would replace, with the parameters of the run in mlo.yaml."""
     edits = {edit.name: edit.value for edit in _edits(workspace, run) if not isinstance(edit.value, dict)}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in edits.items()}
-    stages = tuple(record.name for record in run.stages if record.name in workspace.project.stages)
+    stages = tuple(record.name for record in records)
     try:
         plan = plan_run(workspace, RunRequest(stages=stages, overrides=texts)).plan
     except MloError:  # a parameter or a dep that is not here any more
         return stages
-    return tuple(it.stage for it in plan if it.action == "run")
+    keys = {record.name: record.key for record in records}
+    return tuple(it.stage for it in plan if it.stage in keys and (it.action == "run" or it.key != keys[it.stage]))
