@@ -75,8 +75,11 @@ def test_adding_packs_at_every_step(many: Path, again: Callable[[], None], strik
 @pytest.mark.slow
 @STRIKES
 @pytest.mark.parametrize("link", ["copy", "hardlink", "symlink"])
-def test_checking_packs_out_at_every_step(many: Path, strike: Callable[[], None], link: str) -> None:
+def test_checking_packs_out_at_every_step(
+    many: Path, strike: Callable[[], None], link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder that is gone is built aside; one that is half there is filled."""
+    monkeypatch.setattr("mlops_cli.core.store.building._FEW", 0)
     (many / "mlo.yaml").write_text(f"name: x\ncache: {{link: [{link}]}}\n")
     add(many)
     assert len(packs(many)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, WouldOverwrite
-from mlops_cli.core.store import links, placing, standing
+from mlops_cli.core.store import building, links, placing, standing
 from mlops_cli.core.store.checkout import Changes, Wanted, remove, restore, restore_all
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
@@ -50,8 +51,10 @@ class Place:
         return self.store.file_of(digest_bytes(data, "xxh128"))
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
+@pytest.fixture(params=[64, 0], ids=["", "on threads"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A folder of a few files is made by one thread; here also by several."""
+    monkeypatch.setattr(building, "_FEW", request.param)
     return Place(tmp_path)
 
 
@@ -236,6 +239,61 @@ def test_a_corrupt_object_is_named_and_never_written(place: Place) -> None:
         assert not os.path.lexists(place.data / "sub/b")
     with pytest.raises(ObjectCorrupt, match="sub/b"):
         changes.raise_if_incomplete("data")
+
+
+def pack(place: Place, number: int) -> dict[str, bytes]:
+    """Record so many small files, some of them twice, some executable, in a pack of the cache; what they hold."""
+    files = {f"{n % 3}/{n}": b"%d\n" % (n // 2) * 99 for n in range(number)} | {"big": b"B" * 300_000, "0/empty": b""}
+    shutil.rmtree(place.data)
+    for name, data in files.items():
+        path = place.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755 if len(name) == 3 else 0o644)
+    with place.store.batch():
+        place.entry = place.record()
+    shutil.rmtree(place.data)
+    return files
+
+
+def standing_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_many_files_out_of_packs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "_BATCH_FILES", 16)
+    files = pack(place, 200)
+    assert sorted(place.restore().added) == sorted(files)
+    assert standing_files(place.data) == files
+    assert place.here == place.entry
+
+
+def test_of_many_files_those_whose_object_is_damaged_are_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "_BATCH_FILES", 16)
+    files = pack(place, 200)
+    [path] = (place.store.cache / "packs").glob("*.pack")
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data.replace(b"77\n" * 99, b"78\n" * 99))
+    place.object(b"B" * 300_000).unlink()
+    changes = place.restore()
+    assert (sorted(changes.corrupt), changes.missing) == (["1/154", "2/155"], ["big"])
+    assert standing_files(place.data) == {n: data for n, data in files.items() if n not in ("1/154", "2/155", "big")}
+
+
+def test_many_files_out_of_a_pack_that_is_packed_anew_meanwhile(place: Place) -> None:
+    files = pack(place, 100)
+    place.store.packs.table("xxh128")
+    other = LocalStore(place.store.cache, "xxh128")
+    old = list(other.packs.indexes)
+    objects = [other.read(digest) for digest in other if other.packs.find(str(digest))]
+    other.packs.drop(old)
+    with other.batch():
+        for data in [b"company", *objects]:
+            other.put_bytes(data)
+    place.store.packs.close()
+    assert sorted(place.restore().added) == sorted(files)
+    assert standing_files(place.data) == files
 
 
 def test_a_corrupt_object_does_not_cost_the_folder_in_its_place(place: Place) -> None:

@@ -238,7 +238,9 @@ class _Restorer:
         changes = Changes(kept=_texts(plan.kept))
         for path, error in plan.lost.items():
             (changes.missing if isinstance(error, NotFound) else changes.corrupt).append(_text(path) + "/")
-        absent = self._store.missing(plan.wanted[path].digest for path in plan.write if plan.wanted[path].mode != DIR)
+        groups = list(_grouped(plan))
+        alone = (plan.wanted[path] for path, below in groups if not below)
+        absent = self._store.missing(item.digest for item in alone if item.mode != DIR)
         parent = os.path.dirname(self._target)
         if plan.write and parent:
             os.makedirs(parent, exist_ok=True)
@@ -249,7 +251,7 @@ class _Restorer:
             changes.removed.append(_text(path))
         self._progress.begin("restoring", len(plan.write), "files")
         try:
-            for path, below in _grouped(plan):
+            for path, below in groups:
                 if below:
                     self._build(path, below, plan, changes)
                 else:
