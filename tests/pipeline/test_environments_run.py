@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline_kit import statuses, workspace, write_project
 from mlops_cli.core.errors import ProjectError, StageFailed
 from mlops_cli.core.pipeline.environments_made import find_uv
 from mlops_cli.core.workflows.plan import RunRequest
-from mlops_cli.core.workflows.run import RunResult, run_pipeline
+from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
 
 LOCK = "requirements.lock"
 Mlo = Callable[..., Any]
@@ -92,6 +93,16 @@ def test_an_environment_that_cannot_be_had_leaves_everything_as_it_is(here: Path
     assert statuses(go(here, shell)) == {"a": "cached"}
 
 
+def test_a_lock_that_fixes_nothing_is_refused_before_anything_runs(here: Path, shell: dict[str, str]) -> None:
+    write_project(here, {"first": {"cmd": "echo > f.txt", "outs": ["f.txt"]}, "a": stage("a", env={"lock": LOCK})})
+    (here / LOCK).write_text("small\n")
+    for act in (run_pipeline, plan_run):
+        with pytest.raises(ProjectError, match=r"requirements\.lock:1: small names no exact version"):
+            act(workspace(here, **shell), RunRequest())
+    assert not (here / "f.txt").exists()
+    assert workspace(here).runs.count() == 0
+
+
 def test_a_script_that_imports_what_the_lock_lacks_is_told_so(here: Path, shell: dict[str, str]) -> None:
     write_project(here, {"a": {"cmd": "python -c 'import mlops_cli'", "outs": ["a"], "env": {"lock": LOCK}}})
     with pytest.raises(StageFailed) as caught:
@@ -112,6 +123,24 @@ def test_a_working_copy_shares_the_environment(here: Path, shell: dict[str, str]
     assert statuses(result) == {"a": "ran"}
     assert len(made(here)) == 1
     assert not (copy / ".mlo/cache").exists()
+
+
+def test_an_environment_that_somebody_activated_is_told_of(here: Path, shell: dict[str, str], tmp_path: Path) -> None:
+    active = tmp_path / "active"
+    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(active)], env=shell, check=True)
+    (next(active.glob("lib/python*/site-packages")) / "small-3.0.dist-info").mkdir()
+    write_project(here, {"a": {"cmd": "python -c 'import sys; print(sys.prefix)' > a.txt", "outs": ["a.txt"]}})
+    space = workspace(here, **{**shell, "VIRTUAL_ENV": str(active), "PATH": f"{active / 'bin'}:{shell['PATH']}"})
+    run = space.runs.get(run_pipeline(space, RunRequest()).run)
+    assert (here / "a.txt").read_text().strip() == str(active)
+    assert [record.env for record in run.stages] == ["active"]
+    assert run.environment["environments"] == {
+        "active": {
+            "source": str(active),
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "packages": {"small": "3.0"},
+        }
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 from mlops_cli.cli.views.get import show_artifact
-from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list, show_logs
+from mlops_cli.cli.views.runs import show_comparison, show_detail, show_list, show_logs, show_requirements
 
 app = make_app("List, show and compare runs.")
 
@@ -49,6 +49,9 @@ def show(
     run: str = typer.Argument(
         "latest", autocompletion=complete.runs, metavar="RUN", help="Four or more digits of its id, or latest."
     ),
+    requirements: bool = typer.Option(
+        False, "--requirements", help="Only the packages that were installed, as lines for pip or uv."
+    ),
 ) -> None:
     """Show everything about a run: what it read, what it made, what it measured, where it ran.
 
@@ -57,11 +60,16 @@ def show(
       mlo runs show
       mlo runs show 3f2a
       mlo runs show 3f2a --json
+      mlo runs show 3f2a --requirements > requirements.lock
     """
+    from mlops_cli.core.workflows.packages import requirements_of
     from mlops_cli.core.workflows.runs import show_run
 
     here = open_context(ctx)
-    here.output.show(show_run(here.workspace, run), show_detail)
+    if requirements:
+        here.output.show(requirements_of(here.workspace, run), show_requirements)
+    else:
+        here.output.show(show_run(here.workspace, run), show_detail)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_cli.cli.output import Output, human_bytes, plural
 
 if TYPE_CHECKING:
+    from mlops_cli.core.workflows.packages import RunRequirements
     from mlops_cli.core.workflows.runs import Difference, RunComparison, RunDetail, RunList, RunRow, StageOutput
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -119,7 +120,24 @@ def _environment(environment: dict[str, Any], output: Output) -> None:
     output.line()
     output.line(f"Python {environment.get('python', '?')} on {environment.get('platform', '?')}", style="dim")
     output.line(f"{cpu.get('count', '?')} x {cpu.get('model', '?')} ({' '.join(cpu.get('flags', []))})", style="dim")
-    output.line(f"{plural(len(environment.get('packages', {})), 'package')}: see --json", style="dim")
+    gpu = environment.get("gpu", {})
+    if gpu:
+        output.line(f"{', '.join(gpu['models']) or 'GPU'}, driver {gpu['driver'] or '?'}", style="dim")
+    packages, blas = environment.get("packages", {}), sorted(set(environment.get("blas", {}).values()))
+    computing = f", computing with {' and '.join(blas)}" if blas else ""
+    output.line(f"{plural(len(packages), 'package')}{computing}: see --requirements", style="dim")
+    for other in environment.get("environments", {}).values():
+        held = f"{plural(len(other['packages']), 'package')}" if "packages" in other else "an image"
+        output.line(f"stages also ran in {other.get('source') or other.get('docker')}: {held}", style="dim")
+
+
+def show_requirements(result: RunRequirements, output: Output) -> None:
+    for place in result.environments:
+        if len(result.environments) > 1 or not place.lines:
+            python = f", Python {place.python}" if place.python else ""
+            output.line(f"# {', '.join(place.stages) or 'mlo'}: {place.source or 'what mlo ran in'}{python}")
+        for line in place.lines:
+            output.line(line)
 
 
 def show_comparison(result: RunComparison, output: Output, *, everything: bool) -> None:

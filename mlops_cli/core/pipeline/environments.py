@@ -82,6 +82,18 @@ def open_environment(
     return opened(key, ready, kept, lock)
 
 
+def check_source(env: Environment, root: Path) -> None:
+    """Raises ProjectError for a file that leaves open what is in the environment. One that is absent may come yet."""
+    name = env.lock or env.conda
+    if name is None or not safe_join(root, name).is_file():
+        return
+    text = _read(safe_join(root, name), name).decode("utf-8", "replace")
+    if env.lock is not None:
+        check_lock(text, name)
+    else:
+        check_conda(text, name)
+
+
 def environment_key(kind: str, content: bytes, python: str | None, *, root: Path | None = None) -> str:
     """The name of an environment in a cache: the digest of what it is made from, by which Python and for which system.
 

@@ -29,7 +29,7 @@ _MISLEADING = frozenset(
     )
 )
 _CAUSES = {
-    "python": ("No interpreter found", "No download found", "No Python interpreter"),
+    "python": ("No interpreter found", "No download found", "No Python interpreter", "python-build-standalone"),
     "hash": ("Hash mismatch", "DO NOT MATCH THE HASHES", "hash mismatch"),
     "disk": ("No space left on device",),
     "network": (
@@ -43,7 +43,7 @@ _CAUSES = {
     "venv": ("ensurepip", "No module named venv"),
 }
 _HINTS = {
-    "python": "install that Python, or name another under env: python",
+    "python": "uv neither finds that Python nor gets it; install it, or name another under env: python",
     "hash": "what the index gives is not what the lock says; make the lock anew, or look whom to trust",
     "disk": "free some space and run again",
     "network": "give it a network, or a folder of wheels: UV_FIND_LINKS and UV_OFFLINE=1, for pip PIP_FIND_LINKS and "

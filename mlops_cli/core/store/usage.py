@@ -37,7 +37,7 @@ def cache_use(store: LocalStore) -> CacheUse:
     loose, loose_bytes = _below(Path(store.loose.folder))
     packs, packs_bytes = _below(Path(store.packs.folder))
     envs = store.cache / "envs"
-    environments = sum(1 for item in envs.iterdir() if item.is_dir()) if envs.is_dir() else 0
+    environments = sum(1 for _ in envs.glob("*/ready.json"))
     _, environment_bytes = _below(envs)
     _, everything = _below(store.cache)
     others = everything - loose_bytes - packs_bytes - environment_bytes

@@ -105,6 +105,7 @@ def run_pipeline(
 def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResult:
     """What `run_pipeline` would do, and why; nothing changes. Raises as it does before anything runs."""
     pipeline = assemble(workspace, request)
+    Environments(workspace, pipeline.nodes)
     machine, env = Machine.here(workspace.environ), workspace.project.env
     refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
     decisions = explain(workspace, pipeline, pipeline.planner.foresee(pipeline.nodes))
@@ -131,7 +132,7 @@ class _Runner:
         self._records: list[StageRecord] = []
         self._unsaved: list[Logged] = []
         self._lock = LockKeeper(workspace, pipeline, stop)
-        self._environments = Environments(workspace)
+        self._environments = Environments(workspace, pipeline.nodes)
         self._marker_path = workspace.paths.private / "worktree.json"
         self._admission = Admission(Machine.here(workspace.environ), request.jobs)
         machine, env = self._admission.machine, workspace.project.env

@@ -118,12 +118,12 @@ def list_runs(
 
 
 def _sorted(runs: Sequence[Run], metric: str, *, ascending: bool) -> list[Run]:
-    """By a metric; runs without it, or with NaN, last."""
+    """Those that have a metric, by its value; NaN last."""
     known = sorted({key for run in runs for key in run.metrics})
     if metric not in known:
         raise NotFound(f"no run here has a metric {metric}", hint=f"they have {', '.join(known) or 'no metrics'}")
     told = [run for run in runs if math.isfinite(run.metrics.get(metric, math.nan))]
-    rest = [run for run in runs if not math.isfinite(run.metrics.get(metric, math.nan))]
+    rest = [run for run in runs if metric in run.metrics and not math.isfinite(run.metrics[metric])]
     return sorted(told, key=lambda run: run.metrics[metric], reverse=not ascending) + rest
 
 
@@ -235,7 +235,7 @@ def _machine(run: Run) -> dict[str, Any]:
     """The environment without its packages, nested names joined by dots."""
     flat: dict[str, Any] = {"host": run.host}
     for key, value in run.environment.items():
-        if key == "packages":
+        if key in ("packages", "urls", "environments"):
             continue
         if isinstance(value, dict):
             flat.update({f"{key}.{inner}": each for inner, each in value.items()})
@@ -245,7 +245,9 @@ def _machine(run: Run) -> dict[str, Any]:
 
 
 def _packages(run: Run) -> dict[str, Any]:
-    return dict(run.environment.get("packages", {}))
+    others = run.environment.get("environments", {}).values()
+    inside = {f"{name} ({it.get('source')})": held for it in others for name, held in it.get("packages", {}).items()}
+    return {**run.environment.get("packages", {}), **inside}
 
 
 class StageOutput(msgspec.Struct, frozen=True):
