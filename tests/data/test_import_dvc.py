@@ -118,8 +118,17 @@ def test_mlo_yaml_says_what_dvc_yaml_said(project: Path, mlo: Mlo) -> None:
         "metrics": ["metrics.json"],
         "plots": [{"path": "roc.csv", "x": "fpr", "y": "tpr", "title": "ROC"}],
     }
-    assert stages["convert@red"]["cmd"] == "python convert.py data/raw/red.txt out/red.txt"
-    assert stages["grid@2-y"] == {"cmd": "echo 2 y 3 > out/grid-2-y.txt", "outs": ["out/grid-2-y.txt"]}
+    assert stages["convert"] == {
+        "foreach": ["red", "blue"],
+        "cmd": "python convert.py data/raw/${item}.txt out/${item}.txt",
+        "deps": ["convert.py", "data/raw/${item}.txt"],
+        "outs": ["out/${item}.txt"],
+    }
+    assert stages["grid"] == {
+        "matrix": {"size": [1, 2], "kind": ["x", "y"]},
+        "cmd": "echo ${item.size} ${item.kind} 3 > out/grid-${item.size}-${item.kind}.txt",
+        "outs": ["out/grid-${item.size}-${item.kind}.txt"],
+    }
     assert stages["options"]["cmd"] == "echo --width 3 --deep > out/options.txt"
     assert stages["inside"] == {
         "cmd": "python ../convert.py ../data/one.csv here.txt && cat here.txt > there.txt",
@@ -143,7 +152,8 @@ def test_what_is_not_carried_over_is_told_item_by_item(project: Path, mlo: Mlo) 
     told = " | ".join(item["item"] for item in left)
     for word in (
         "stage train: cache: false of metrics.json",
-        "stage grid@1-x: ${item.kind}, ${item.size}, ${shape.width} in cmd",
+        "stage grid: ${shape.width} in cmd",
+        "stage grid: ${kinds} in matrix",
         "stage options: always_changed",
         "stage nested.train",
         "artifact best (model)",

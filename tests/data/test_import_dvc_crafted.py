@@ -255,6 +255,34 @@ def test_settings_without_a_counterpart_are_told(bare: Path, mlo: Mlo) -> None:
     assert found["remotes"] == {}
 
 
+@pytest.mark.parametrize(
+    ("stage", "kept"),
+    [
+        ("{foreach: [a, b], do: {cmd: 'echo ${item} > ${item}', outs: ['${item}']}}", True),
+        ("{foreach: {k: {x: 1}, l: {x: 2}}, do: {cmd: 'echo ${key} ${item.x} > ${key}', outs: ['${key}']}}", True),
+        ("{foreach: [{x: 1}, {x: 2}], do: {cmd: 'run ${item}', outs: ['o${item.x}']}}", True),
+        ("{matrix: {m: [{d: 1}, {d: 2}], s: [7]}, cmd: 'run ${item.m.d} ${key}', outs: ['${key}']}", True),
+        ("{foreach: [a], do: {wdir: '${item}', cmd: 'echo > o', outs: [o], params: ['p.${item}']}}", True),
+        ("{foreach: [a b, c], do: {cmd: 'echo > ${item}', outs: ['${item}']}}", False),  # other names
+        ("{foreach: [{x: 1}, {y: 2}], do: {cmd: 'run ${item}'}}", False),  # other options
+        ("{foreach: [true], do: {cmd: 'run ${item}', vars: ['${item}.yaml']}}", None),
+        ("{foreach: [{x: {y: 1}}], do: {cmd: 'run ${item}'}}", True),
+    ],
+)
+def test_foreach_and_matrix_stay_where_mlo_says_the_same(bare: Path, mlo: Mlo, stage: str, kept: bool | None) -> None:
+    (bare / "a").mkdir()
+    (bare / "a" / "params.yaml").write_text("p: {a: 1}\n")
+    (bare / "dvc.yaml").write_text(f"stages: {{s: {stage}}}\n")
+    found = mlo("import", "dvc", "--json", exit_code=None)
+    if kept is None:
+        assert found.exit_code != 0
+        return
+    assert ("s" in stages(bare)) is kept, found.stderr
+    names = [row["name"] for row in found.json["stages"]]
+    assert [row["name"] for row in mlo("dag", "--json").json["stages"]] == names
+    assert all(name.startswith("s@") for name in names)
+
+
 def test_a_frozen_stage_without_a_result_stays_frozen(bare: Path, mlo: Mlo) -> None:
     (bare / "dvc.yaml").write_text("stages: {s: {cmd: 'echo > o', outs: [o], frozen: true}}\n")
     found = mlo("import", "dvc", "--json").json

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from mlops_cli.core.data.dvc_files import (
     parse_stage,
 )
 from mlops_cli.core.data.dvc_params import read_mapping, read_values
-from mlops_cli.core.data.dvc_template import Template, expand, expressions, is_templated, with_vars
-from mlops_cli.core.errors import NotFound, ProjectError
+from mlops_cli.core.data.dvc_template import Template, expand, expressions, generic, is_templated, with_vars
+from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError
 
 IGNORE_FILE = ".dvcignore"
 _PRIVATE = frozenset({".git", ".hg", ".dvc", ".mlo"})
@@ -44,6 +45,17 @@ class TopLevel(msgspec.Struct, frozen=True):
     datasets: list[Any] = []
 
 
+class DvcGroup(msgspec.Struct, frozen=True):
+    """A foreach or matrix: `stage` is what it stands for with its items marked, `members` the names of its stages."""
+
+    file: str
+    name: str
+    items: dict[str, Any]
+    stage: DvcStage
+    raw: dict[str, Any]
+    members: list[str]
+
+
 class DvcProject(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is there. `ignores` are the .dvcignore files, `nested` other DVC projects below this one."""
 
@@ -51,6 +63,7 @@ class DvcProject(msgspec.Struct, frozen=True, kw_only=True):
     config: DvcConfig
     data: list[DvcData] = []
     stages: list[DvcStage] = []
+    groups: list[DvcGroup] = []
     top: list[TopLevel] = []
     ignores: list[str] = []
     nested: list[str] = []
@@ -120,7 +133,9 @@ def _read_pipeline(root: Path, folder: str, config: DvcConfig, found: DvcProject
     template = Template(values, source=file, parsing=config.parsing)
     template = with_vars(template, _section(document, "vars", list, file), load)
     stages = _section(document, "stages", dict, file)
-    found.stages.extend(_stages(stages, template, load, file, lock))
+    made = list(_stages(stages, template, load, file, lock))
+    found.stages.extend(made)
+    found.groups.extend(_groups(stages, [stage.name for stage in made], template, load, file))
     top = {key: template.fill(_section(document, key, dict if key == "artifacts" else list, file)) for key in _TOP}
     top.pop("params")  # only shown by `dvc params`, no stage reads them
     if any(top.values()):
@@ -141,6 +156,24 @@ def _stages(
             templated=sorted(expressions(hand)),
             unknown=[*stage.unknown, *(["meta"] if raw.get("meta") else [])],
         )
+
+
+def _groups(
+    stages: Mapping[str, Any], names: list[str], template: Template, load: Any, file: str
+) -> Iterator[DvcGroup]:
+    for name, body in stages.items():
+        if "foreach" not in body and "matrix" not in body:
+            continue
+        try:
+            items, definition = generic(body, template, load)
+            raw = body.get("do", body)
+            stage = parse_stage(str(name), definition, raw, file, {})
+        except (ProjectError, IntegrityError, LookupError, TypeError, AttributeError):
+            continue  # it is written out
+        others = sorted(it for it in expressions(raw.get("cmd")) if not re.match(r"(item|key)\b", it))
+        stage = msgspec.structs.replace(stage, template=stage.template if others else None, templated=others)
+        members = [it for it in names if it.startswith(f"{name}@")]
+        yield DvcGroup(file, str(name), items, stage, dict(body), members)
 
 
 def _section(document: Mapping[str, Any], key: str, kind: type, file: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_cli.core.data.dvc_config import DvcConfig, DvcRemote
+from mlops_cli.core.data.dvc_groups import Group
 from mlops_cli.core.data.dvc_project import DvcProject
 from mlops_cli.core.data.dvc_stages import Carried, Left
 from mlops_cli.core.project import yaml12
@@ -15,12 +16,19 @@ from mlops_cli.core.project import yaml12
 _HEADER = "# Made from a DVC project by `mlo import dvc`. It is yours now: edit it.\n"
 
 
-def render(name: str, stages: Sequence[Carried], settings: dict[str, Any]) -> str:
-    """The text of mlo.yaml; `settings` are its other sections."""
+def render(name: str, stages: Sequence[Carried], settings: dict[str, Any], groups: Sequence[Group] = ()) -> str:
+    """The text of mlo.yaml; `settings` are its other sections. A group stands where the first of its members would."""
     parts = [f"{_HEADER}{yaml12.dump({'name': name})}"]
     if stages:
         parts.append("stages:\n")
-        parts += map(_stage, stages)
+        first = {group.members[0]: group for group in groups}
+        covered = {member for group in groups for member in group.members}
+        for stage in stages:
+            if stage.name in first:
+                group = first[stage.name]
+                parts.append(_block(group.name, group.document, group.notes))
+            elif stage.name not in covered:
+                parts.append(_block(stage.name, stage.document, stage.notes))
     parts += [yaml12.dump({key: value}, ordered=False) for key, value in settings.items() if value]
     return "".join(parts)
 
@@ -72,9 +80,9 @@ def ignore_text(project: DvcProject, file: str) -> tuple[str, bytes]:
     return target, (project.root / file).read_bytes()
 
 
-def _stage(stage: Carried) -> str:
-    block = yaml12.dump({stage.name: stage.document}, ordered=False)
-    return "".join(f"  # {line}\n" for line in stage.notes) + "".join(f"  {line}\n" for line in block.splitlines())
+def _block(name: str, document: dict[str, Any], notes: Sequence[str]) -> str:
+    block = yaml12.dump({name: document}, ordered=False)
+    return "".join(f"  # {line}\n" for line in notes) + "".join(f"  {line}\n" for line in block.splitlines())
 
 
 def _losses(remote: DvcRemote, item: str) -> list[Left]:

@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 
 from mlops_cli.core.data.dvc_files import DvcDep, DvcOut, DvcStage
+from mlops_cli.core.data.dvc_groups import Group, group_of
 from mlops_cli.core.data.dvc_params import nameable
-from mlops_cli.core.data.dvc_project import DvcProject, TopLevel
+from mlops_cli.core.data.dvc_project import DvcGroup, DvcProject, TopLevel
+from mlops_cli.core.data.dvc_template import is_marked, unmarked
 from mlops_cli.core.data.shell_text import needs_bash, variables_read, variables_used
 
 METRIC_ENDINGS = (".json", ".yaml", ".yml")
@@ -65,6 +67,7 @@ class Translation(msgspec.Struct, frozen=True):
     stages: list[Carried]
     data: list[Data]
     left: list[Left]
+    groups: list[Group] = []
 
 
 def translate(project: DvcProject, *, is_usual: Callable[[str], bool]) -> Translation:
@@ -120,7 +123,19 @@ class _Translator:
             stages = self._top(top, stages)
         for folder in self._project.nested:
             self._leave(f"{folder}/", "it is a DVC project of its own", f"mlo import dvc {shlex.quote(folder)}")
-        return Translation(stages, self._data, self._left)
+        groups = [self._group(group, names) for group in self._project.groups]
+        return Translation(stages, self._data, self._left, groups)
+
+    def _group(self, group: DvcGroup, names: list[str]) -> Group:
+        pairs = zip(names, self._project.stages, strict=True)
+        members = [name for name, it in pairs if it.file == group.file and it.name in group.members]
+        name = members[0].partition("@")[0] if members else group.name
+        left, self._left = self._left, []
+        carried = self._carry(name, group.stage)
+        found = group_of(name, members, group.items, group.raw, carried.document)
+        own = [(unmarked(it.item), unmarked(it.reason), unmarked(it.todo)) for it in self._left]
+        self._left = left
+        return msgspec.structs.replace(found, notes=unmarked(carried.notes), left=[*own, *found.left])
 
     def _leave(self, item: str, reason: str, todo: str) -> None:
         self._left.append(Left(item, reason, todo))
@@ -210,11 +225,15 @@ class _Translator:
             else:
                 deps.append(dep.path)
         for file, keys in stage.params.items():
+            named = [f"{file}:{key}" for key in keys or [""]]
+            if is_marked(*named):  # one for many: whether it names the same is looked at when all is known
+                params += named
+                continue
             if not (self._project.root / file).is_file():
                 self._leave(f"{where}: params {file}", "there is no such file", "add it to the stage's deps")
                 continue
             if nameable(self._project.root / file, file, keys):
-                params += [f"{file}:{key}" for key in keys or [""]]
+                params += named
                 continue
             deps.append(file)
             if keys:

@@ -18,6 +18,7 @@ MAX_STAGES = 10_000
 MAX_TEXT = 1 << 20  # characters of one text after its values were put in
 _EXPRESSION = re.compile(r"(?<!\\)\$\{(?P<inner>.*?)\}", re.DOTALL)
 _KEY = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[[^.\[\]]+\])*")
+_OPEN, _CLOSE = "\ue000", "\ue001"  # around a name that stays a template; for private use, so in nobody's file
 _HARM = "it was made to do harm; mlo writes nothing"
 
 LoadVars = Callable[[str, str], Mapping[str, Any]]
@@ -114,7 +115,8 @@ class Template:
                 once = self._parsing.get("list", "nargs") != "append"
                 parts += [" ".join([f"--{key}", *items])] if once and items else [f"--{key} {item}" for item in items]
             else:
-                parts.append(f"--{key} {shlex.quote(value) if isinstance(value, str) else value}")
+                plain = not isinstance(value, str) or is_marked(value)
+                parts.append(f"--{key} {value if plain else shlex.quote(value)}")
         return " ".join(parts)
 
 
@@ -155,6 +157,47 @@ def expand(stages: Mapping[str, Any], template: Template, load: LoadVars) -> Ite
             wdir = str(inner.fill(definition.get("wdir") or "."))
             filled = with_vars(inner, definition.get("vars") or [], load, wdir)
             yield name, str(group), _resolved(definition, filled)
+
+
+def generic(body: Mapping[str, Any], template: Template, load: LoadVars) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A foreach or matrix for all its items at once: the items, values put in, and the definition with marks where an
+    item or its key stands. Raises ProjectError, IntegrityError where that cannot be."""
+    kind = "foreach" if "foreach" in body else "matrix"
+    items = template.fill(body[kind])
+    if not isinstance(items, list | Mapping) or not items:
+        raise ProjectError(f"{kind} goes through nothing", hint="dvc status says the same")
+    if kind == "matrix":
+        sample = {axis: values[0] for axis, values in dict(items).items()}
+    else:
+        sample = items[0] if isinstance(items, list) else next(iter(items.values()))
+    known = {"item": _marked(sample, "item")}
+    if not isinstance(items, list):
+        known["key"] = _marked("", "key")
+    rest = body["do"] if kind == "foreach" else {key: value for key, value in body.items() if key != "matrix"}
+    inner = template.extended(known)
+    filled = with_vars(inner, rest.get("vars") or [], load, str(inner.fill(rest.get("wdir") or ".")))
+    return {kind: items}, _resolved(rest, filled)
+
+
+def _marked(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _marked(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item, f"{name}.{place}") for place, item in enumerate(value)]
+    return f"{_OPEN}{name}{_CLOSE}"
+
+
+def is_marked(*texts: str) -> bool:
+    return any(_OPEN in text for text in texts)
+
+
+def unmarked(value: Any) -> Any:
+    """With `${...}` in place of marks."""
+    if isinstance(value, Mapping):
+        return {key: unmarked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unmarked(item) for item in value]
+    return value.replace(_OPEN, "${").replace(_CLOSE, "}") if isinstance(value, str) else value
 
 
 def with_vars(template: Template, listed: list[Any], load: LoadVars, wdir: str = ".") -> Template:

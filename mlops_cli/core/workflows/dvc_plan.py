@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from mlops_cli.core.data.dvc_files import DvcOut
+from mlops_cli.core.data.dvc_groups import kept_groups
 from mlops_cli.core.data.dvc_project import DvcProject
 from mlops_cli.core.data.dvc_render import config_losses, remote_sections, render
 from mlops_cli.core.data.dvc_stages import Carried, Left, in_order, translate
@@ -20,6 +21,7 @@ from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectErr
 from mlops_cli.core.pipeline.environment import USUAL, USUAL_PREFIXES
 from mlops_cli.core.pipeline.graph import Graph, build_graph
 from mlops_cli.core.pipeline.metrics import read_metrics
+from mlops_cli.core.project.expand import expand
 from mlops_cli.core.project.load import FILE_NAME, Source
 from mlops_cli.core.project.paths import is_reserved
 from mlops_cli.core.project.settings import Loaded, load
@@ -100,6 +102,10 @@ class Plan:
         translation = translate(dvc, is_usual=_is_usual)
         self.left = list(translation.left) + config_losses(dvc)
         self.stages = [self._readable(stage) for stage in translation.stages]
+        groups = kept_groups(translation.groups, {stage.name: stage.document for stage in self.stages})
+        said = tuple(f"stage {member}" for group in groups for member in group.members)
+        self.left = [it for it in self.left if it.item.partition(": ")[0] not in said]
+        self.left += [Left(*left) for group in groups for left in group.left]
         self.data = [item for item in translation.data if self._is_possible(item.path, item.source)]
         for stage in self.stages:
             for path in stage.outs:
@@ -114,7 +120,11 @@ class Plan:
             name = self.old.get("name", name)
             settings |= {key: self.old[key] for key in _CARRIED_OVER if key in self.old}
             settings["remotes"] = {**remotes, **(self.old.get("remotes") or {})}
-            gone = sorted(set(self.old.get("stages") or {}) - {stage.name for stage in self.stages})
+            gone = sorted(
+                set(self.old.get("stages") or {})
+                - {stage.name for stage in self.stages}
+                - {group.name for group in groups}
+            )
             if gone:
                 self.left.append(
                     Left(
@@ -122,7 +132,7 @@ class Plan:
                     )
                 )
         self.remotes = settings["remotes"]
-        self.text = render(str(name), self.stages, settings)
+        self.text = render(str(name), self.stages, settings, groups)
         loaded = self._loaded(environ, environment)
         self.project, self.settings = loaded.project, loaded.settings
         if not force and not dry_run and self._stands() and self._own_text() != self.text.encode():
@@ -130,7 +140,9 @@ class Plan:
                 f"{self.root / 'mlo.yaml'} exists already",
                 hint="--dry-run shows what would come; --force writes it, and keeps a copy of yours",
             )
-        self.graph: Graph = build_graph(self.project.stages, root=self.root, data=[item.path for item in self.data])
+        self.graph: Graph = build_graph(
+            expand(self.project.stages, self.project.params), root=self.root, data=[item.path for item in self.data]
+        )
 
     @property
     def caches(self) -> list[Path]:
