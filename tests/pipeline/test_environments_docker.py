@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from environments_kit import opened, program
@@ -149,6 +150,27 @@ def test_what_needs_docker_is_refused_before_anything_runs(here: Path, tmp_path:
     run_pipeline(workspace(here, **docker), RunRequest())
     again = run_pipeline(workspace(here, **plain), RunRequest())  # what is there needs nobody to make it
     assert statuses(again) == {"a": "cached", "b": "cached"}
+
+
+def test_doctor_looks_for_what_environments_are_made_with(
+    here: Path, tmp_path: Path, mlo: Any, docker: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> tuple[str, str]:
+        found = {finding["subject"]: finding for finding in mlo("doctor", "--json", exit_code=None).json["findings"]}
+        return (
+            (found["environments"]["state"], found["environments"]["detail"]) if "environments" in found else ("", "")
+        )
+
+    write_project(here, {"a": {"cmd": "echo > a.txt", "outs": ["a.txt"]}})
+    assert said() == ("", "")
+    write_project(here, {"a": {"cmd": "echo > a.txt", "outs": ["a.txt"], "env": {"docker": IMAGE}}})
+    monkeypatch.setenv("PATH", docker["PATH"])
+    assert said() == ("ok", f"images by {tmp_path / 'bin/docker'}")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert said() == ("warning", "stages name images, and docker is not on PATH")
+    write_project(here, {"a": {"cmd": "echo > a.txt", "outs": ["a.txt"]}}, env={"conda": "environment.yml"})
+    assert said()[0] == "warning"
+    assert "micromamba, mamba or conda" in said()[1]
 
 
 def test_names_of_containers_are_such_as_docker_takes() -> None:

@@ -16,6 +16,7 @@ import msgspec
 from mlops_cli.core.errors import MloError
 from mlops_cli.core.project.load import find_root
 from mlops_cli.core.project.settings import Setting
+from mlops_cli.core.workflows.environments import environments_of
 from mlops_cli.core.workflows.workspace import Workspace
 
 LOW_DISK_BYTES = 1_000_000_000
@@ -59,6 +60,8 @@ def diagnose(folder: Path, environ: Mapping[str, str], *, environment: str | Non
         ("runs", _runs),
         ("registry", _registry),
     ]
+    if environments_of(workspace.project):
+        looks.append(("environments", _environments))
     findings.extend(_look(subject, look, workspace) for subject, look in looks)
     findings.extend(
         _look(f"remote {name}", lambda workspace, name=name: _remote(workspace, name), workspace)  # type: ignore[misc]
@@ -139,6 +142,32 @@ def _runs(workspace: Workspace) -> str:
 def _registry(workspace: Workspace) -> str:
     head = workspace.events.head()
     return f"{workspace.project.registry}: {head[0] if head else 0} events"
+
+
+def _environments(workspace: Workspace) -> str:
+    """What makes the environments that stages name. Raises _Warned for those that nothing here can make."""
+    from mlops_cli.core.pipeline.environments_docker import find_docker
+    from mlops_cli.core.pipeline.environments_made import CONDAS, find_conda, find_uv
+
+    named, environ = environments_of(workspace.project), workspace.environ
+    found = []
+    if any(env.lock for env in named):
+        uv = find_uv(environ)
+        found.append(f"locks by {' '.join(uv)}" if uv is not None else "locks by venv and pip (uv is faster)")
+    if any(env.conda for env in named):
+        try:
+            found.append(f"conda by {find_conda(environ)}")
+        except MloError as error:
+            raise _Warned(error.message, error.hint or f"install {CONDAS[0]}") from None
+    if any(env.docker for env in named):
+        docker = find_docker(environ)
+        if docker is None:
+            raise _Warned(
+                "stages name images, and docker is not on PATH",
+                "install docker; stages that are up to date or restored do without",
+            )
+        found.append(f"images by {docker}")
+    return "; ".join(found)
 
 
 def _remote(workspace: Workspace, name: str) -> str:

@@ -19,6 +19,7 @@ from mlops_cli.core.pipeline.command import Opened
 from mlops_cli.core.pipeline.environment import stage_environment
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.interrupts import Stop
+from mlops_cli.core.project.schema import Project
 from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -31,7 +32,7 @@ class Environments:
     def __init__(self, workspace: Workspace, nodes: Sequence[Node]) -> None:
         """Raises ProjectError for a file that fixes no environment, before any stage has run."""
         self._workspace = workspace
-        for env in {env for node in nodes if (env := node.stage.env or workspace.project.env) is not None}:
+        for env in dict.fromkeys(env for node in nodes if (env := node.stage.env or workspace.project.env) is not None):
             from mlops_cli.core.pipeline.environments import check_source
 
             check_source(env, workspace.root)
@@ -89,6 +90,11 @@ class Environments:
         prefix = Path(python).parent.parent if python is not None else Path(sys.prefix)
         is_one = (prefix / "pyvenv.cfg").is_file() or (prefix / "conda-meta").is_dir()
         return prefix if is_one and prefix != Path(sys.prefix) else None
+
+
+def environments_of(project: Project) -> list[Environment]:
+    """Those that mlo.yaml names, each once."""
+    return list(dict.fromkeys(env for it in (project, *project.stages.values()) if (env := it.env) is not None))
 
 
 def active_environment(prefix: Path) -> dict[str, Any]:
