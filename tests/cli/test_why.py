@@ -88,3 +88,8 @@ def test_code_that_was_never_committed_is_said_to_be_not_committed(project: Regi
     [line] = [line for line in mlo("why", f"runs:{mine.id}").stdout.splitlines() if "train.py" in line]
     assert line.endswith("not committed: it may be lost")
     assert "train.py, which the run read, is in no commit" in mlo("register", mine.id, "--name", "other").stdout
+
+
+def test_a_stage_of_a_foreach_is_a_stage_although_it_holds_an_at_sign(here: Path, mlo: Mlo) -> None:
+    (here / "mlo.yaml").write_text("name: x\nstages: {s: {foreach: [de], cmd: 'echo > out', outs: [out]}}\n")
+    assert mlo("why", "s@de").stdout.startswith("s@de would run")

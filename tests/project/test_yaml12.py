@@ -81,3 +81,9 @@ def test_merge_conflict_markers_are_named_as_such() -> None:
 )
 def test_a_single_value_is_typed_or_is_its_own_text(text: str, value: object) -> None:
     assert parse_scalar(text) == value
+
+
+def test_a_template_in_a_flow_list_is_told_to_be_quoted() -> None:
+    with pytest.raises(ProjectError, match="mlo.yaml:2:") as caught:
+        read("a: 1\nouts: [model-${item}.txt]\n", "mlo.yaml")
+    assert "quotes" in (caught.value.hint or "")

@@ -18,7 +18,7 @@ def why(
         ...,
         autocompletion=complete.references_and_stages,
         metavar="REF|STAGE",
-        help="A model (it holds @ or runs:), else a stage.",
+        help="A model (it holds @ or runs:), or a stage.",
     ),
 ) -> None:
     """Say where a model came from, or why a stage would run.
@@ -31,9 +31,11 @@ def why(
       mlo why flights@production
       mlo why runs:3f2a91c0
       mlo why train
+      mlo why train@fr
     """
     here = open_context(ctx)
-    if "@" in subject or subject.startswith(("runs:", "models:/")):
+    is_model = "@" in subject or subject.startswith(("runs:", "models:/"))
+    if is_model and subject not in here.workspace.project.stages:
         from mlops_cli.cli.views.custody import show_chain
         from mlops_cli.core.workflows.custody import explain_model
 

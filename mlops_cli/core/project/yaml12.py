@@ -74,11 +74,13 @@ def read(text: str, source: str) -> tuple[Any, dict[KeyPath, Position]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        conflict = "<<<<<<<" in text and ">>>>>>>" in text
-        raise ProjectError(
-            f"{source}{where}: {error.problem or 'this is not YAML'}",
-            hint="the file holds the markers of a merge conflict; resolve it" if conflict else "mend the YAML there",
-        ) from None
+        line = text.split("\n")[mark.line] if mark and mark.line < text.count("\n") + 1 else ""
+        hint = "mend the YAML there"
+        if "<<<<<<<" in text and ">>>>>>>" in text:
+            hint = "the file holds the markers of a merge conflict; resolve it"
+        elif "${" in line and "[" in line:
+            hint = 'between [ and ], put it in quotes: ["model-${item}"]'
+        raise ProjectError(f"{source}{where}: {error.problem or 'this is not YAML'}", hint=hint) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ProjectError(f"{source}: {error}", hint="mend the YAML there") from None
     finally:
