@@ -331,3 +331,33 @@ def test_sorting_by_a_metric_leaves_out_who_has_none(here: Path, mlo: Any) -> No
     listed = json.loads(mlo("runs", "list", "--sort", "score", "--ascending", "--json").stdout)
     assert [row["metrics"]["score"] for row in listed["runs"]] == [0.1, 0.2]
     assert "they have score" in mlo("runs", "list", "--sort", "nothing", exit_code=6).stderr
+
+
+def test_each_point_has_gpus_of_its_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = {
+        "cmd": "echo $CUDA_VISIBLE_DEVICES > o.txt; sleep 0.2",
+        "params": ["x"],
+        "outs": ["o.txt"],
+        "resources": {"gpus": 1},
+    }
+    write_project(here, {"s": stage}, {"x": 1})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    result = sweep(here, x="1,2,3", jobs=3)
+    assert result.status == "finished"
+    store, runs = workspace(here).store, workspace(here).runs
+    told = [store.read(runs.get(point.run).outputs["o.txt"].name).decode().strip() for point in result.points]
+    assert told[:2] == ["4", "7"]
+    assert told[2] in ("4", "7")
+
+
+def test_a_sweep_travels_with_its_points(here: Path, mlo: Any) -> None:
+    project(here)
+    parent = json.loads(mlo("run", "-P", "lr=0.1,0.2", "--sweep", "--json").stdout)["run"]
+    there = workspace(here).runs
+    manifests = [there.manifest(run.id) for run in there.list()]
+    clone = here.parent / "clone"
+    clone.mkdir()
+    write_project(clone, {"s": {"cmd": "true", "outs": ["o"]}})
+    for manifest in manifests:
+        workspace(clone).runs.add_manifest(manifest)
+    assert len(workspace(clone).runs.list(parent=parent)) == 2

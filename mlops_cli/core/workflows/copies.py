@@ -68,6 +68,7 @@ class Copy:
         self.root.mkdir(parents=True)
         if repository is not None and commit is not None:
             left_out = repository.extract(commit, folder / "tree")
+            _remove(self.root / ".mlo")  # if somebody committed one: it is no code, and the copy has one of its own
             if left_out:
                 main.progress.note(f"not in the copy: the submodules {', '.join(left_out)}")
             if not (self.root / FILE_NAME).is_file():

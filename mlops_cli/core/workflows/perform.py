@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.pipeline.watching import Watcher
@@ -30,4 +31,19 @@ def perform(
         from mlops_cli.core.workflows.copies import plan_isolated, run_isolated
 
         return plan_isolated(workspace, request) if dry else run_isolated(workspace, request, watcher=watcher)
+    if not dry:
+        _clear_leftovers(workspace)
     return plan_run(workspace, request) if dry else run_pipeline(workspace, request, watcher=watcher)
+
+
+def _clear_leftovers(workspace: Workspace) -> None:
+    """End and remove what runs left in working copies when they were killed."""
+    try:
+        with os.scandir(workspace.paths.copies) as found:
+            are_there = any(entry.is_dir() for entry in found)
+    except FileNotFoundError:
+        return
+    if are_there:
+        from mlops_cli.core.workflows.copies import clear_leftovers
+
+        clear_leftovers(workspace)
