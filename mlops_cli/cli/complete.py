@@ -29,7 +29,8 @@ def _offered(incomplete: str, words: Callable[[Workspace], Iterable[str]]) -> li
 
 
 def stages(incomplete: str) -> list[str]:
-    return _offered(incomplete, lambda workspace: workspace.project.stages)
+    """Every stage, written out, and the names that stand for several."""
+    return _offered(incomplete, lambda workspace: dict.fromkeys((*workspace.templates, *workspace.project.stages)))
 
 
 def params(incomplete: str) -> list[str]:

@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from command_line import Mlo
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pipeline_kit import run, statuses, workspace, write_project
 
+from mlops_cli.cli.complete import stages
 from mlops_cli.core.errors import ProjectError, UsageError
 from mlops_cli.core.project.expand import MAX_STAGES, expand, group_of
 from mlops_cli.core.project.stages import Stage
@@ -285,6 +287,20 @@ def test_a_member_that_went_leaves_the_lock_and_gitignore(here: Path) -> None:
     assert sorted(workspace(here).read_lock().stages) == ["prepare", "train@a"]
     assert "b.model" not in (here / ".gitignore").read_text()
     assert (here / "b.model").exists()  # files are the user's
+
+
+def test_other_commands_know_the_outputs_of_members(here: Path, mlo: Mlo) -> None:
+    write_project(here, GROUP, PARAMS)
+    mlo("run")
+    assert stages("train") == ["train", "train@a", "train@b"]
+    (here / "a.model").write_text("mine")
+    changes = mlo("data", "status", "--json").json["changes"]
+    assert [(it["path"], it["state"]) for it in changes] == [("a.model", "modified")]
+    (here / "a.model").unlink()
+    mlo("data", "checkout", "a.model")
+    assert (here / "a.model").read_text() == "data\n0.5\n"
+    assert "train@a" in mlo("data", "add", "a.model", exit_code=None).stderr
+    assert "up to date" in mlo("status").stdout
 
 
 def test_a_renamed_member_is_restored_by_its_key(here: Path) -> None:

@@ -104,7 +104,7 @@ def _values(name: str, where: str, given: Any, params: Mapping[str, Any]) -> Any
 
 def _label(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return _UNSAFE.sub("_", text)[:64].strip("_") or "_"
+    return _UNSAFE.sub("_", text)[:64] or "_"
 
 
 def _filled(name: str, stage: Stage, known: Mapping[str, Any]) -> Stage:
