@@ -33,12 +33,11 @@ def build_folder(
     items: Sequence[tuple[bytes, TreeEntry]],
     *,
     link: Sequence[str],
-    done: Callable[[bytes, Outcome], None],
-) -> None:
+) -> dict[bytes, Outcome]:
     """Make the folder `target` with `items` in it: (path below it, entry), folders before what lies in them.
 
     Until it is whole nothing of it can be seen, so a kill leaves a temp folder and never half a dataset. What has no
-    good object is left out; `done` is called with every path. Raises FileExistsError if something came to stand at
+    good object is left out; what became of each path is returned. Raises FileExistsError if something came to stand at
     `target` meanwhile, or if the file system takes two names for one.
     """
     for home in homes(store, target):
@@ -52,9 +51,7 @@ def build_folder(
             continue  # a bind mount: the same device, and still no rename
         finally:
             shutil.rmtree(home, ignore_errors=True)
-        for path, outcome in outcomes.items():
-            done(path, outcome)
-        return
+        return outcomes
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), os.fsdecode(target))
 
 

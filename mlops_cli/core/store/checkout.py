@@ -15,7 +15,7 @@ from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, WouldOverwrite
-from mlops_cli.core.store.building import Outcome, build_folder
+from mlops_cli.core.store.building import build_folder
 from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import REFILL, LocalStore
 from mlops_cli.core.store.placing import make_symlink
@@ -263,21 +263,18 @@ class _Restorer:
 
     def _build(self, folder: bytes, below: list[bytes], plan: _Plan, changes: Changes) -> None:
         """Make a folder that is not there, with what belongs in it."""
-
-        def done(path: bytes, outcome: Outcome) -> None:
-            name = _join(folder, path) if folder else path
-            if outcome != "added":
-                (changes.missing if outcome == "missing" else changes.corrupt).append(_text(name))
-            elif plan.wanted[name].mode != DIR or plan.wanted[name].files == 0:
-                changes.added.append(_text(name))
-
         start = len(folder) + 1 if folder else 0
         items = [(path[start:], plan.wanted[path]) for path in below]
         place = _join(self._target, folder)
         try:
-            build_folder(self._store, place, items, link=self._link, done=done)
+            outcomes = build_folder(self._store, place, items, link=self._link)
         except FileExistsError as error:
             raise _in_the_way(os.fsencode(error.filename or place)) from None
+        named = {"added": changes.added, "missing": changes.missing, "corrupt": changes.corrupt}
+        for (path, item), name in zip(items, below, strict=True):
+            outcome = outcomes[path]
+            if outcome != "added" or item.mode != DIR or item.files == 0:
+                named[outcome].append(os.fsdecode(name))
 
     def _write_one(self, path: bytes, plan: _Plan, absent: set[str], changes: Changes) -> None:
         wanted, current = plan.wanted[path], plan.current.get(path)

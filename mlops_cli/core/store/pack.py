@@ -8,8 +8,9 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from operator import add, le, lt
 
 from mlops_cli.core.base import durable
 from mlops_cli.core.base.digest import HEX_DIGITS, NUMBERS, hasher
@@ -265,18 +266,24 @@ def _hold_against(index: PackIndex, end: int) -> None:
 
     Digests ascend, and no byte of the data belongs to two objects: else few bytes could claim to be many.
     """
-    before = b""
-    for raw in index.raw_digests():
-        if raw <= before:
-            raise _damaged(index.name, "its digests are out of order")
-        before = raw
-    at = _HEADER.size
-    for offset, length in sorted(zip(index.offsets, index.lengths, strict=True)):
-        if offset < at:
-            raise _damaged(index.name, "two of its objects overlap")
-        at = offset + length
-    if at > end:
+    raws = list(index.raw_digests())
+    if not all(map(lt, raws, raws[1:])):
+        raise _damaged(index.name, "its digests are out of order")
+    order = in_order(index)
+    starts = [index.offsets[row] for row in order]
+    ends = [_HEADER.size, *map(add, starts, (index.lengths[row] for row in order))]
+    if not all(map(le, ends, starts)):
+        raise _damaged(index.name, "two of its objects overlap")
+    if ends[-1] > end:
         raise _damaged(index.name, "an object reaches beyond its data")
+
+
+def in_order(index: PackIndex) -> list[int]:
+    """The rows of a pack as their objects lie in it; what is empty stands before what begins where it does."""
+    rows: Iterable[int] = range(len(index))
+    if 0 in index.lengths:
+        rows = sorted(rows, key=index.lengths.__getitem__)
+    return sorted(rows, key=index.offsets.__getitem__)
 
 
 def _header(magic: bytes, algorithm: str) -> bytes:

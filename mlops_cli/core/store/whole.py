@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from mlops_cli.core.store.holdings import Held
 from mlops_cli.core.store.local import LocalStore
-from mlops_cli.core.store.pack import HEADER_BYTES, data_end
+from mlops_cli.core.store.pack import HEADER_BYTES, data_end, in_order
 from mlops_cli.core.store.reading import Span
 from mlops_cli.core.store.stable import SMALL_BYTES
 
@@ -28,10 +28,7 @@ def order_if_whole(store: LocalStore, held: Held, asked: set[bytes]) -> array[in
         return None
     if max(index.lengths) > SMALL_BYTES:
         return None
-    order = array("I", range(len(index)))
-    if 0 in index.lengths:  # what is empty stands before what begins where it does
-        order = array("I", sorted(order, key=index.lengths.__getitem__))
-    order = array("I", sorted(order, key=index.offsets.__getitem__))
+    order = array("I", in_order(index))
     ends = accumulate((index.lengths[row] for row in order), initial=HEADER_BYTES)
     starts = (*(index.offsets[row] for row in order), data_end(index, held.size))
     if not all(end == start for end, start in zip(ends, starts, strict=True)):
