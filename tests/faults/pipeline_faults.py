@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import RunResult, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
-LIMIT_S = 60  # a test that hangs fails
+LIMIT_S = 30  # a test that hangs fails
 
 
 class Notes:
@@ -90,10 +91,15 @@ def hear_note(process: subprocess.Popen[str], part: str) -> None:
     """Wait until the process says something with this part on stderr."""
     assert process.stderr is not None
     heard = []
-    for line in process.stderr:
-        heard.append(line)
-        if part in line:
-            return
+    limit = threading.Timer(LIMIT_S, process.kill)
+    limit.start()
+    try:
+        for line in process.stderr:
+            heard.append(line)
+            if part in line:
+                return
+    finally:
+        limit.cancel()
     raise AssertionError("".join(heard))
 
 

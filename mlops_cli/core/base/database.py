@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,11 +32,23 @@ class Database:
                 self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
                 return
             self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._use_wal()
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute("PRAGMA foreign_keys=ON")
         except sqlite3.Error as error:
             raise translate(error, path) from error
+
+    def _use_wal(self) -> None:
+        """A file that is new becomes WAL once. SQLite does not wait for another process that does so right now."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def migrate(self, room: str, scripts: Sequence[str]) -> None:
         """Bring the tables of `room` to the last script, each script once, in one transaction."""

@@ -69,13 +69,14 @@ class Journal:
 class DeadRun(msgspec.Struct, frozen=True):
     """What a run that died left: its folder, and the pages it had open (of one that does not read there is none).
 
-    `files` are what names it in the folder of the running, and goes when all is mended.
+    Unless it `was_idle`, one of its stages was under way. `files` are what names it beside its folder.
     """
 
     run: str
     folder: Path
     pages: tuple[Page, ...]
     files: tuple[Path, ...] = ()
+    was_idle: bool = False
 
 
 def dead_runs(running: Path) -> Iterator[DeadRun]:
@@ -85,7 +86,8 @@ def dead_runs(running: Path) -> Iterator[DeadRun]:
         if folder.is_dir() and not folder.is_symlink() and not _is_held(folder / "lock"):
             # An mlo of earlier days wrote its one page beside the folder.
             beside = folder.with_name(f"{folder.name}.json")
-            yield DeadRun(folder.name, folder, _pages((*sorted(folder.glob("*.json")), beside)), (beside,))
+            found = [path for path in (*sorted(folder.glob("*.json")), beside) if path.exists()]
+            yield DeadRun(folder.name, folder, _pages(found), (beside,), was_idle=not found)
         elif folder.suffix == ".json" and RUN_ID.fullmatch(folder.stem) and not folder.with_suffix("").is_dir():
             yield DeadRun(folder.stem, folder.with_suffix(""), _pages((folder,)), (folder,))
 

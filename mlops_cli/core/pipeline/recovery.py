@@ -43,8 +43,8 @@ def _alone(around: Surroundings) -> FileLock:
 def _mend(around: Surroundings) -> list[str]:
     mended = []
     for dead in dead_runs(around.paths.running):
-        # Also where no page reads: a process of it may go on writing for hours.
-        end_marked({"MLO_RUN_ID": dead.run}, around.grace_s, around.stop)
+        if not dead.was_idle:  # also where no page reads: a process of it may go on writing for hours
+            end_marked({"MLO_RUN_ID": dead.run}, around.grace_s, around.stop)
         for page in dead.pages:
             _settle(page, dead.run, around)
         if dead.pages:
