@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat import NotebookNode
 from notebook_kit import code, notebook, text, write_notebook
 
 from mlops_cli.core.errors import ExtraMissing, ProjectError
 from mlops_cli.core.pipeline import notebook as module
 from mlops_cli.core.pipeline.notebook import check_parameters, notebook_command, source_digest
+from mlops_cli.core.pipeline.notebook_run import Run
 
 
 def digest(folder: Path, document: object) -> str:
@@ -183,3 +188,96 @@ def test_in_a_container_the_runner_lies_beside_the_report(tmp_path: Path) -> Non
     command = notebook_command(path, lambda end: tmp_path / "run" / f"a.{end}", Path("python"), own_python=False)
     assert command[:2] == ["python", str(tmp_path / "run" / "a.runner.py")]
     assert (tmp_path / "run" / "a.runner.py").read_bytes() == module.RUNNER.read_bytes()
+
+
+# -- the runner, without a kernel ----------------------------------------------------------------------------
+
+
+def runner(folder: Path, *secrets: str) -> Run:
+    run = Run(folder / "n.ipynb", folder / "o.ipynb", folder / "o.html", list(secrets))
+    run.clear()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "value", "said"),
+    [
+        (1, "SystemExit", "", "cell 1 of 2 ended it by sys.exit()"),
+        (1, "SystemExit", "None", "cell 1 of 2 ended it by sys.exit()"),
+        (2, "SystemExit", "0", ""),
+        (2, "SystemExit", "3", "cell 2 of 2 failed: SystemExit: 3"),
+        (2, "SystemExit", "no data", "cell 2 of 2 failed: SystemExit: no data"),
+        (2, "KeyError", "", "cell 2 of 2 failed: KeyError"),
+        (2, None, "", "cell 2 of 2 failed: an error"),
+    ],
+)
+def test_only_a_clean_exit_of_the_last_cell_is_an_end(
+    tmp_path: Path, cell: int, name: str | None, value: str, said: str
+) -> None:
+    run = runner(tmp_path)
+    run.cell, run.cells = cell, 2
+    outputs = [] if name is None else [NotebookNode(output_type="error", ename=name, evalue=value)]
+    run.failed(NotebookNode(outputs=outputs))
+    assert run.problem.startswith(said)
+    assert bool(run.problem) is bool(said)
+
+
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+
+
+def stream(text: str, name: str = "stdout") -> dict[str, str]:
+    return {"output_type": "stream", "name": name, "text": text}
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "code", "stream", "a", "text/plain", 'two\nlines "x"'])
+def test_secrets_are_taken_out_and_it_stays_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("TOKEN", secret)
+    run = runner(tmp_path, "TOKEN", "ABSENT")
+    cell = code(f"x = 1 # {secret}")
+    half = len(secret) // 2
+    cell["outputs"] = [
+        *(stream(secret[:half]), stream(secret[half:]), stream(f"{secret} \ud800", "stderr")),
+        {
+            "output_type": "display_data",
+            "metadata": {"of": secret},
+            "data": {"text/plain": secret, "application/json": {secret: [secret]}},
+        },
+        {"output_type": "error", "ename": "E", "evalue": secret, "traceback": [secret, f"in {secret}"]},
+    ]
+    document = notebook(cell)
+    state = {"model_name": "TextModel", "model_module": "m", "model_module_version": "1", "state": {"value": secret}}
+    document["metadata"]["widgets"] = {WIDGETS: {"state": {"b": state}, "version_major": 2, "version_minor": 0}}
+    run.document = nbformat.reads(json.dumps(document), as_version=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run.write()
+    made = nbformat.read(tmp_path / "o.ipynb", as_version=4)
+    nbformat.validate(made)
+    shown = made.cells[0]
+    assert [output.output_type for output in shown.outputs] == ["stream", "stream", "display_data", "error"]
+    assert shown.outputs[2]["data"]["text/plain"].startswith("***")
+    for line in secret.splitlines():
+        for said in (shown.source, shown.outputs[0].text, shown.outputs[3].evalue, *shown.outputs[3].traceback):
+            assert line not in said
+        assert line not in json.dumps(shown.outputs[2]["data"]["application/json"])
+        assert line not in json.dumps(made.metadata["widgets"][WIDGETS]["state"]["b"]["state"]["value"])
+    page = (tmp_path / "o.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "http" not in page
+
+
+def test_the_neighbours_of_the_runner_are_no_modules_of_its_own(tmp_path: Path) -> None:
+    """`metrics.py` and `environment.py` lie beside it; a notebook may have files of such names."""
+    (tmp_path / "metrics.py").write_text("")
+    place = str(module.RUNNER.parent)
+    script = f"import runpy, sys; sys.path.insert(0, {place!r}); runpy.run_path({str(module.RUNNER)!r}); "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}import metrics; print(metrics.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "metrics.py")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pipeline_kit import run, statuses, workspace, write_project
 
-from mlops_cli.core.errors import ExtraMissing, ProjectError
-from mlops_cli.core.pipeline.torchrun import explain_torch, torchrun_command
+from mlops_cli.core.errors import ExtraMissing, ProjectError, StageFailed
+from mlops_cli.core.pipeline.process import marked
+from mlops_cli.core.pipeline.torchrun import divided, explain_torch, torchrun_command
 from mlops_cli.core.project.stages import Launch, Stage, Torchrun
 
 TORCH = os.environ.get("MLO_TORCH_PYTHON")  # read here: no MLO_* variable reaches a test
@@ -96,6 +97,14 @@ def test_what_is_not_one_script_is_refused(cmd: str | list[str], said: str) -> N
 )
 def test_a_failure_without_torch_says_what_to_install(lines: str, said: bool) -> None:
     assert (explain_torch(lines) is not None) is said
+
+
+def test_the_threads_of_a_stage_are_shared_by_its_processes() -> None:
+    environ = {"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "8"}
+    assert divided(environ, {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}, 2) == {
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "1",
+    }
 
 
 # -- stages --------------------------------------------------------------------------------------------------
@@ -213,6 +222,21 @@ if dist.get_rank() == 0:
     open("total.txt", "w").write(f"{total.item()} of {dist.get_world_size()}")
 dist.destroy_process_group()
 """
+
+
+HANGS = "import time, torch.distributed as dist\ndist.init_process_group('gloo')\ntime.sleep(600)\n"
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_no_process_of_torch_outlives_the_timeout(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun gives each process a session of its own, which no signal to the stage's group reaches."""
+    if TORCH is None:
+        pytest.skip("needs torch: name a Python that has it in MLO_TORCH_PYTHON")
+    launched(here, HANGS, monkeypatch, cmd=f"{TORCH} train.py", timeout="15s")
+    with pytest.raises(StageFailed, match="ran longer than its timeout"):
+        run(here)
+    assert marked({"MLO_STAGE": "train"}) == []
 
 
 @pytest.mark.torch

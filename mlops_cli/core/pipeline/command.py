@@ -82,10 +82,16 @@ def prepare(
     if stage.notebook is not None:
         command = _notebook(node, environ, opened, root, report)
     elif stage.launch is not None:
-        from mlops_cli.core.pipeline.torchrun import LAUNCH, explain_torch, refuse_without_torch, torchrun_command
+        from mlops_cli.core.pipeline.torchrun import (
+            LAUNCH,
+            divided,
+            explain_torch,
+            refuse_without_torch,
+            torchrun_command,
+        )
 
         command, explain = torchrun_command(stage, node.name), explain_torch
-        environ |= LAUNCH
+        environ |= LAUNCH | divided(environ, own, stage.launch.torchrun.processes)
         if opened is None or (opened.python is not None and opened.python.is_absolute()):  # else it lies in a container
             refuse_without_torch(command, environ, folder, node.name)
     end: Callable[[], None] = lambda: None  # noqa: E731

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import re
@@ -60,7 +61,10 @@ class Run:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the stage has failed and is told so
             self.problem = self._explained(error)
         if self.document is not None:
-            self.write()
+            try:
+                self.write()
+            except Exception as error:  # noqa: BLE001 - a full disk, a document that nbformat does not take
+                self.problem = self.problem or f"its executed copy could not be written: {error}"
         if self.problem:
             print(f"{self.notebook.name}: {self.problem}", flush=True)  # noqa: T201 - this is the stage's output
         return 1 if self.problem else 0
@@ -138,7 +142,7 @@ class Run:
         """The executed copy, and a page of it for the browser; neither is ever there by half."""
         import nbformat
 
-        document = nbformat.from_dict(self._masked(_joined(json.loads(json.dumps(self.document)))))
+        document = nbformat.from_dict(self._without_secrets(json.loads(json.dumps(self.document))))
         document.metadata.pop("papermill", None)  # paths of this machine
         _put(self._ipynb, nbformat.writes(document))
         try:
@@ -146,18 +150,31 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a page that cannot be drawn is no reason to lose the result
             print(f"{self.notebook.name}: no HTML: {error}", flush=True)  # noqa: T201
 
-    def _masked(self, value: Any) -> Any:
+    def _without_secrets(self, document: Any) -> Any:
+        """What people wrote and what the kernel said, masked; not the words that make it a notebook."""
+        document["metadata"] = self._masked(document["metadata"])
+        for cell in document["cells"]:
+            cell.update({key: self._masked(cell[key]) for key in ("source", "metadata")})
+            for output in _joined(cell):
+                output.update({key: self._masked(output[key]) for key in _SAID if key in output})
+                shown = output.get("data", {})
+                shown.update({kind: self._masked(it, keys=kind.endswith("json")) for kind, it in shown.items()})
+        return document
+
+    def _masked(self, value: Any, *, keys: bool = False) -> Any:
+        """The texts in it, and the `keys` where these are no words of Jupyter's own."""
         if isinstance(value, str):
             for word in self._secrets:
                 value = value.replace(word, MASK)
             return value
         if isinstance(value, list):
-            return [self._masked(item) for item in value]
+            return [self._masked(item, keys=keys) for item in value]
         if isinstance(value, dict):
-            return {self._masked(key): self._masked(item) for key, item in value.items()}
+            return {self._masked(key) if keys else key: self._masked(item, keys=keys) for key, item in value.items()}
         return value
 
 
+_SAID = ("text", "ename", "evalue", "traceback", "metadata")
 _NEEDED = ("papermill", "nbconvert", "ipykernel")
 
 
@@ -260,19 +277,18 @@ def _words(values: Any) -> list[str]:
     return sorted(filter(None, words), key=len, reverse=True)
 
 
-def _joined(document: Any) -> Any:
-    """Neighbouring pieces of one stream as one: a secret may have been cut in two."""
-    for cell in document["cells"]:
-        joined: list[Any] = []
-        for output in cell.get("outputs", ()):
-            before = joined[-1] if joined else {}
-            if output["output_type"] == "stream" == before.get("output_type") and output["name"] == before["name"]:
-                before["text"] = "".join(before["text"]) + "".join(output["text"])
-            else:
-                joined.append(output)
-        if "outputs" in cell:
-            cell["outputs"] = joined
-    return document
+def _joined(cell: Any) -> list[Any]:
+    """A cell's outputs, neighbouring pieces of one stream as one: a secret may have been cut in two."""
+    joined: list[Any] = []
+    for output in cell.get("outputs", ()):
+        before = joined[-1] if joined else {}
+        if output["output_type"] == "stream" == before.get("output_type") and output["name"] == before["name"]:
+            before["text"] = "".join(before["text"]) + "".join(output["text"])
+        else:
+            joined.append(output)
+    if "outputs" in cell:
+        cell["outputs"] = joined
+    return joined
 
 
 def _page(document: Any, title: str) -> str:
@@ -295,7 +311,7 @@ def _page(document: Any, title: str) -> str:
 def _put(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
+    beside.write_bytes(text.encode("utf-8", "backslashreplace"))  # half a character is also an output
     beside.replace(path)
 
 
@@ -305,6 +321,8 @@ def main() -> int:
     for name in ("notebook", "ipynb", "html"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a cell says need not be what the terminal's language has
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     for stale in (given.ipynb, given.html):  # of an attempt before this one
         stale.unlink(missing_ok=True)
     run = Run(given.notebook, given.ipynb, given.html, given.secret)

@@ -7,10 +7,11 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mlops_cli.core.errors import ExtraMissing, ProjectError
+from mlops_cli.core.pipeline.admission import THREAD_VARIABLES
 from mlops_cli.core.project.stages import Stage
 
 LAUNCH = {"MLO_LAUNCH": "torchrun"}  # tells mlo's Python API that only rank 0 logs
@@ -55,6 +56,12 @@ def refuse_without_torch(command: list[str] | str, environ: Mapping[str, str], f
     )
     if done.returncode == 3:
         raise ExtraMissing(f"stage {name} is started by torchrun, and {python} has no torch", hint=_INSTALL)
+
+
+def divided(environ: Mapping[str, str], own: Collection[str], processes: int) -> dict[str, str]:
+    """The threads that mlo gave the stage, for each of its processes; a number that the user set stays."""
+    given = {name: environ[name] for name in THREAD_VARIABLES if name in own and name in environ}
+    return {name: str(max(1, int(threads) // processes)) for name, threads in given.items()}
 
 
 def explain_torch(last_lines: str) -> str | None:
