@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,3 +246,65 @@ def test_the_answer_of_a_merge_is_a_lock_that_is_written_as_any_other(project: P
     written = (project / "mlo.lock").read_bytes()
     write_lock(project / "mlo.lock", read_lock(project / "mlo.lock"))
     assert (project / "mlo.lock").read_bytes() == written
+
+
+def test_folders_whose_trees_lie_on_the_remote_are_fetched_when_asked(project: Path, mlo: Mlo, tmp_path: Path) -> None:
+    mlo("remote", "add", "origin", tmp_path / "remote")
+    mlo("push")
+    commit("Remote")
+    on_branch(mlo, "right", ("raw/two.txt", "right\n"))
+    mlo("push")
+    on_branch(mlo, "left", ("raw/one.txt", "left\n"))
+    mlo("push")
+    shutil.rmtree(project / ".mlo")
+    merged_in_conflict("left", "right")
+    assert "mlo merge --pull" in mlo("merge", exit_code=5).stderr
+    assert "the changes of both sides" in mlo("merge", "--pull").stdout
+    mlo("data", "pull", "--force")
+    assert [(project / f"raw/{name}.txt").read_text() for name in ("one", "two")] == ["left\n", "right\n"]
+
+
+def test_the_driver_finds_a_project_below_the_repository(here: Path, mlo: Mlo, monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", "-q", "-b", "main")
+    git("config", "user.email", "ada@example.org")
+    git("config", "user.name", "Ada")
+    git("config", "merge.mlo.driver", f"{sys.executable} -m mlops_cli merge --driver %O %A %B %P")
+    write(".gitattributes", "mlo.lock merge=mlo\n")
+    for name in ("one", "two"):
+        write(f"sub dir/{name}.csv", f"{name}\n")
+    write("sub dir/mlo.yaml", "name: below\n")
+    mlo("-C", "sub dir", "data", "add", "one.csv", "two.csv")
+    commit("Begin")
+    for branch, name in (("left", "one"), ("right", "two")):
+        git("checkout", "-q", "-b", branch, "main")
+        write(f"sub dir/{name}.csv", f"{branch}\n")
+        mlo("-C", "sub dir", "data", "add", f"{name}.csv")
+        commit(branch)
+        mlo("-C", "sub dir", "data", "checkout", "--force")
+    git("checkout", "-q", "left")
+    git("merge", "-q", "-m", "Merge", "right")
+    mlo("-C", "sub dir", "data", "checkout", "--force")
+    assert [(here / "sub dir" / f"{name}.csv").read_text() for name in ("one", "two")] == ["left\n", "right\n"]
+
+
+def test_a_conflict_of_a_rebase_is_mended_as_one_of_a_merge(project: Path, mlo: Mlo) -> None:
+    on_branch(mlo, "left", ("raw/one.txt", "left\n"))
+    on_branch(mlo, "right", ("raw/two.txt", "right\n"))
+    git("checkout", "-q", "left")
+    git("rebase", "right", fails=True)
+    mlo("merge")
+    mlo("data", "checkout", "--force")
+    assert [(project / f"raw/{name}.txt").read_text() for name in ("one", "two")] == ["left\n", "right\n"]
+
+
+def test_a_side_that_does_not_read_is_named_and_nothing_changes(project: Path, mlo: Mlo) -> None:
+    on_branch(mlo, "left", ("raw/one.txt", "left\n"))
+    on_branch(mlo, "right", ("raw/two.txt", "right\n"))
+    write("mlo.lock", "data: [nonsense\n")
+    commit("Nonsense")
+    merged_in_conflict("left", "right")
+    before = (project / "mlo.lock").read_bytes()
+    refusal = mlo("merge", exit_code=5).stderr
+    assert "the side theirs of mlo.lock does not read" in refusal
+    assert "git checkout --ours" in refusal
+    assert (project / "mlo.lock").read_bytes() == before

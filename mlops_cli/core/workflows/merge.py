@@ -105,7 +105,7 @@ def _merged(
 ) -> Merged:
     base, ours, theirs = (_side(text, path, name) for text, name in zip(texts, ("base", "ours", "theirs"), strict=True))
     if pull:
-        _fetch(workspace, ours, theirs)
+        _fetch(workspace, base, ours, theirs)
     store = workspace.store
 
     def both(before: Entry | None, here: Entry, there: Entry) -> tuple[Entry, list[str]]:
@@ -126,13 +126,14 @@ def _side(text: str | None, path: Path, name: str) -> Lock:
         raise MergeConflict(f"the side {name} of mlo.lock does not read: {error.message}", hint=hint) from None
 
 
-def _fetch(workspace: Workspace, ours: Lock, theirs: Lock) -> None:
-    """Bring the folders that the two sides hold differently into the cache."""
+def _fetch(workspace: Workspace, base: Lock, ours: Lock, theirs: Lock) -> None:
+    """Bring the folders that both sides changed into the cache, and what they grew out of."""
     from mlops_cli.core.workflows.elsewhere import RemoteResults
 
     remote = RemoteResults(workspace)
-    for side, other in ((ours, theirs), (theirs, ours)):
-        remote.bring({name: it for name, it in side.data.items() if it.kind == "dir" and other.data.get(name) != it})
+    both = [name for name in ours.data.keys() & theirs.data.keys() if ours.data[name] != theirs.data[name]]
+    for side in (base, ours, theirs):
+        remote.bring({name: side.data[name] for name in both if name in side.data and side.data[name].kind == "dir"})
 
 
 def _conflict(undecided: dict[str, str]) -> MergeConflict:
