@@ -24,7 +24,8 @@ def why(
     """Say where a model came from, or why a stage would run.
 
     Of a model: the alias and who moved it through which gates, the version, the run, the commit, every stage and every
-    byte that it read; then what came of it. Of a stage: what changed since its last result.
+    byte that it read; then what came of it. Of a stage: what changed since its last result, from what to what: params,
+    lines of the command, digests of deps and the files that changed in them.
 
     \b
     Examples:
