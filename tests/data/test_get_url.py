@@ -17,6 +17,7 @@ from buckets import S3Bucket
 from command_line import Mlo
 
 from mlops_cli.core.project.lock import Lock, read_lock
+from mlops_cli.core.remotes.retry import Patience
 
 
 class Site:
@@ -28,6 +29,7 @@ class Site:
         self.head = True
         self.password = ""
         self.cut = 0  # bytes that it promises and does not send
+        self.faults: list[int | str] = []  # what it does first: statuses, "cut", "drop"
         self.asked: list[str] = []
         self.moved: dict[str, str] = {}
         self.url = ""
@@ -55,7 +57,12 @@ def site() -> Iterator[Site]:
             made.asked.append(self.command)
             path = unquote(self.path.partition("?")[0])
             wanted = "Basic " + base64.b64encode(made.password.encode()).decode()
-            if path in made.moved:
+            fault = made.faults.pop(0) if made.faults else None
+            if isinstance(fault, int):
+                self.send_error(fault)
+            elif fault == "drop":
+                self.close_connection = True
+            elif path in made.moved:
                 self.send_response(302)
                 self.send_header("Location", made.moved[path])
                 self.send_header("Content-Length", "0")
@@ -74,7 +81,7 @@ def site() -> Iterator[Site]:
                     self.send_header("ETag", f'"{hash(data)}"')
                 self.end_headers()
                 if with_body:
-                    self.wfile.write(data[: len(data) - made.cut])
+                    self.wfile.write(data[: len(data) - (10 if fault == "cut" else made.cut)])
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -87,6 +94,11 @@ def site() -> Iterator[Site]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_cli.core.data.http.PATIENCE", Patience(backoff_s=0, tries=3))
 
 
 @pytest.fixture
@@ -142,8 +154,27 @@ def test_a_server_without_tags_and_without_head_is_read_to_know(mlo: Mlo, projec
 def test_a_download_that_ends_early_is_no_data(mlo: Mlo, project: Path, site: Site) -> None:
     site.files["/a"], site.cut = b"x" * 500_000, 10
     assert "bytes came of 500000" in mlo("data", "get", f"{site.url}/a", exit_code=8).stderr
+    assert site.asked == ["GET"] * 3
     assert not (project / "mlo.lock").exists()
     assert not (project / "a").exists()
+    assert_no_temporary_files(project)
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "cut", "drop"])
+def test_what_fails_in_passing_is_asked_for_again(mlo: Mlo, project: Path, site: Site, fault: int | str) -> None:
+    site.files["/a"], site.faults = os.urandom(300_000), [fault, fault]
+    mlo("data", "get", f"{site.url}/a")
+    assert (project / "a").read_bytes() == site.files["/a"]
+    site.faults = [503, "drop"]
+    assert "up to date" in mlo("data", "update").stdout
+    assert_no_temporary_files(project)
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 6), (403, 8), (400, 8)])
+def test_what_does_not_pass_is_asked_for_once(mlo: Mlo, project: Path, site: Site, status: int, code: int) -> None:
+    site.files["/a"], site.faults = b"one", [status] * 5
+    mlo("data", "get", f"{site.url}/a", exit_code=code)
+    assert site.asked == ["GET"]
     assert_no_temporary_files(project)
 
 

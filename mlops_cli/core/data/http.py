@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Iterator
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -19,22 +19,28 @@ from mlops_cli.core.data.origin import State
 from mlops_cli.core.data.places import keep
 from mlops_cli.core.errors import MloError, NotFound, RemoteError
 from mlops_cli.core.project.lock import SourceLock
+from mlops_cli.core.remotes.retry import Patience
 from mlops_cli.core.store.local import LocalStore
 
 _BLOCK_BYTES = 1 << 20
-_PATIENCE_S = 60.0  # without a byte; not for the whole
+PATIENCE = Patience()  # as with a remote of which mlo.yaml says nothing else
 _NO_HEAD = frozenset({400, 403, 405, 501})  # servers that only answer GET say so in many ways
 _REFUSED = frozenset({401, 403})
 
 
 class HttpOrigin:
-    """Redirects are followed, to http and https alone; a password in the URL goes to the first server only."""
+    """Redirects are followed, to http and https alone; a password in the URL goes to the first server only.
+
+    What fails in passing is asked for again, from the start."""
 
     def __init__(self, address: Address, *, progress: Progress) -> None:
         self._address = address
         self._progress = progress
 
     def look(self, before: SourceLock | None = None) -> State:
+        return PATIENCE.insist(self._look)
+
+    def _look(self) -> State:
         try:
             with self._answer("HEAD") as answer:
                 return self._state(answer)
@@ -48,14 +54,23 @@ class HttpOrigin:
     def bring(self, store: LocalStore) -> tuple[Entry, State]:
         place = Path(store.temporary())
         try:
-            with self._answer("GET") as answer:
-                state = self._state(answer)
-                size = self._write(answer, place, state.size)
+            size, state = PATIENCE.insist(lambda: self._fetch(place))
             digest = keep(store, str(place), size if state.size is None else state.size, self._address.recorded)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
         return Entry(digest, "file", size), State(size=size, etag=state.etag, modified=state.modified)
+
+    def _fetch(self, place: Path) -> tuple[int, State]:
+        place.unlink(missing_ok=True)
+        with self._answer("GET") as answer:
+            state = self._state(answer)
+            size = self._write(answer, place, state.size)
+        if state.size is not None and size < state.size:
+            raise RemoteError(
+                f"{self._address.recorded}: {size} bytes came of {state.size}", hint="the way is bad; run it again"
+            ) from IncompleteRead(b"", state.size - size)
+        return size, state
 
     def _write(self, answer: Any, place: Path, total: int | None) -> int:
         size = 0
@@ -74,7 +89,7 @@ class HttpOrigin:
     def _answer(self, method: str) -> Iterator[Any]:
         shown = self._address.recorded
         try:
-            with urlopen(self._request(method), timeout=_PATIENCE_S) as answer:  # noqa: S310 - the scheme is checked
+            with urlopen(self._request(method), timeout=PATIENCE.read_s) as answer:  # noqa: S310 - the scheme is checked
                 yield answer
         except HTTPError as error:
             error.close()
