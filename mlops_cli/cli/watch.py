@@ -22,7 +22,7 @@ class Lines:
         self._one = threading.Lock()
 
     def planned(self, stages: Sequence[str], jobs: int) -> None:
-        self._named = jobs > 1
+        self._named = jobs > 1 and len(stages) > 1
         self._width = max(map(len, stages), default=0)
 
     def turned(self, stage: str, state: State, text: str) -> None:

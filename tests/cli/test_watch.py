@@ -105,3 +105,8 @@ def test_elsewhere_there_are_plain_lines(here: Path, mlo: Mlo) -> None:
     assert "a: running (it never ran)" in said
     assert "\x1b" not in said
     assert mlo("run", "--json", "--force").stderr.count("\x1b") == 0
+
+
+def test_a_single_stage_prints_as_it_prints_even_if_more_might_run(here: Path, mlo: Mlo) -> None:
+    write_project(here, {"only": {"cmd": "printf '1%%\\r2%%\\n'; echo x > o", "outs": ["o"]}})
+    assert "1%\r2%\n" in mlo("run", "-j", "4").stderr
