@@ -51,8 +51,9 @@ def started() -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def kernels(stage: str = "n") -> list[int]:
-    return marked({"MLO_STAGE": stage})
+def kernels() -> list[int]:
+    """The processes of the stage in this project; another test may have one of its own."""
+    return marked({"MLO_STAGE": "n", "MLO_ROOT": str(Path.cwd())})
 
 
 # -- what works ----------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def test_no_process_of_torch_outlives_the_timeout(here: Path, monkeypatch: pytes
     launched(here, HANGS, monkeypatch, cmd=f"{TORCH} train.py", timeout="15s")
     with pytest.raises(StageFailed, match="ran longer than its timeout"):
         run(here)
-    assert marked({"MLO_STAGE": "train"}) == []
+    assert marked({"MLO_STAGE": "train", "MLO_ROOT": str(here)}) == []
 
 
 @pytest.mark.torch
