@@ -313,7 +313,7 @@ def test_apply_says_what_else_has_changed(here: Path, mlo: Any) -> None:
     assert answer["others"] == ["base", "fit"]
     assert answer["edits"] == []
     assert "in\n" in (here / "model.txt").read_text()
-    assert "would read other code or data" in mlo("runs", "apply", first).stdout
+    assert "mlo run would not keep it: base, fit would be made anew" in mlo("runs", "apply", first).stdout
     assert f"holds run {first[:8]};" in mlo("status").stdout
     mlo("run")
     assert "other\n" in (here / "model.txt").read_text()

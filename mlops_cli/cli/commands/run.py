@@ -29,7 +29,9 @@ def run(
             help="Another value for a parameter; mlo.lock stays as it is.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many stages may run at once.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="How many stages may run at once; with --sweep, points.")
+    ] = 1,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", "-k", help="After a failure go on with what does not depend on it.")
     ] = False,

@@ -66,8 +66,8 @@ def _show_sweep(result: SweepResult, output: Output) -> None:
         style="dim",
     )
     if len(failed) < len(result.points):
-        best = f" --sort {metrics[0]}" if metrics else ""
-        output.line(f"mlo runs list --parent {result.run[:8]}{best}   the points again, the largest first")
+        best = f" --sort {metrics[0]}   the points, the largest first" if metrics else "   the points again"
+        output.line(f"mlo runs list --parent {result.run[:8]}{best}")
         output.line(f"mlo runs compare {result.run[:8]}   what differs among them")
         output.line("mlo runs apply RUN   bring the outputs of one into the work tree")
 
@@ -109,7 +109,7 @@ def show_applied(result: Applied, output: Output) -> None:
     if result.others:
         made = f" (commit {str(result.commit)[:8]} made it)" if result.other_commit else ""
         output.line(
-            f"mlo run would not keep it: {', '.join(result.others)} would read other code or data{made}.",
+            f"mlo run would not keep it: {', '.join(result.others)} would be made anew, from what is here now{made}.",
             style="yellow",
         )
     elif result.edits:

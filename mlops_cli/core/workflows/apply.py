@@ -30,8 +30,8 @@ class Edit(msgspec.Struct, frozen=True):
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What was done: `restored` are the outputs that changed, `standing` those that were so already, `left` those that
-    no stage makes any more. `edits` make it last, unless there are `others`: stages that read other code or data now,
-    so that mlo run gives other outputs."""
+    no stage makes any more. `edits` make it last, unless there are `others`: stages that mlo run makes anew all the
+    same, as they read other code or data now, or go on from what persists."""
 
     run: str
     name: str
