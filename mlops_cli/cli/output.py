@@ -94,7 +94,7 @@ class Output:
     def note(self, text: str) -> None:
         """A line of news, on stderr."""
         if not self.quiet:
-            print(text.translate(_CONTROLS), file=sys.stderr)
+            sys.stderr.write(f"{text.translate(_CONTROLS)}\n")  # in one piece: stages' threads have news, too
 
     @property
     def is_heard(self) -> bool:
