@@ -84,6 +84,6 @@ def test_a_single_value_is_typed_or_is_its_own_text(text: str, value: object) ->
 
 
 def test_a_template_in_a_flow_list_is_told_to_be_quoted() -> None:
-    with pytest.raises(ProjectError, match="mlo.yaml:2:") as caught:
+    with pytest.raises(ProjectError, match=r"mlo\.yaml:2:") as caught:
         read("a: 1\nouts: [model-${item}.txt]\n", "mlo.yaml")
     assert "quotes" in (caught.value.hint or "")
