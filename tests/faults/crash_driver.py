@@ -11,6 +11,7 @@ codes of the others (-9: killed) are written to FOLDER/codes, a line each.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import signal
@@ -33,7 +34,7 @@ class Steps:
         self._last = last
         self._way = way
         self._reached = reached
-        self._seen = 0
+        self._steps = itertools.count(1)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
@@ -44,11 +45,10 @@ class Steps:
         grows = writes or event in GROWS
         if self._way != "kill" and not grows:
             return
-        self._seen += 1
-        if self._seen < self._last or (self._way == "once" and self._seen > self._last):
+        seen = next(self._steps)  # one for each, whatever the number of threads
+        if seen < self._last or (self._way == "once" and seen > self._last):
             return
-        if self._seen == self._last:
-            os.write(self._handle, b"reached")
+        os.write(self._handle, b"reached")
         if self._way == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(arguments[0]))
