@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pipeline_kit import Notes
 
 from mlops_cli.core.pipeline.command import Opened
@@ -86,5 +87,11 @@ def made(root: Path) -> list[Path]:
     return sorted(path for path in (root / ".mlo/cache/envs").glob("*/*") if path.is_dir())
 
 
-def has_uv() -> bool:
-    return shutil.which("uv") is not None
+def need_uv() -> str:
+    """The uv on PATH; a test that needs one skips where there is none."""
+    found = shutil.which("uv")
+    if found is None:
+        if os.environ.get("MLO_REQUIRE_ALL"):
+            pytest.fail("no uv on this machine, and MLO_REQUIRE_ALL is set")
+        pytest.skip("needs uv (pip install uv)")
+    return found

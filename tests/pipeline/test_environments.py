@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from environments_kit import made, offline, opened, program, wheel, without_uv
+from environments_kit import made, need_uv, offline, opened, program, wheel, without_uv
 from pipeline_kit import Notes
 
 from mlops_cli.core.errors import MloError, NotFound, ProjectError
@@ -38,8 +38,7 @@ def either(
 ) -> dict[str, str]:
     """The same where uv is, and where it is not."""
     if request.param == "uv":
-        if environments_made.find_uv(shell) is None:
-            pytest.skip("needs uv")
+        need_uv()
         return shell
     monkeypatch.setattr(environments_made.importlib.util, "find_spec", lambda name: None)
     return without_uv(tmp_path, shell)
@@ -167,10 +166,7 @@ print(json.dumps([opened.key, opened.variables({})["VIRTUAL_ENV"]]), flush=True)
 
 def slow(tmp_path: Path, shell: dict[str, str]) -> dict[str, str]:
     """A uv that says that it is about to install, and waits for leave."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("needs uv")
-    program(tmp_path / "slow/uv", SLOW_UV.format(uv=uv))
+    program(tmp_path / "slow/uv", SLOW_UV.format(uv=need_uv()))
     more = {"MARK": str(tmp_path / "mark"), "GO": str(tmp_path / "go")}
     return {**shell, **more, "PATH": f"{tmp_path / 'slow'}:{shell['PATH']}"}
 

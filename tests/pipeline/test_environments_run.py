@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,23 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environments_kit import made, offline, wheel
+from environments_kit import made, need_uv, offline, wheel
 from pipeline_kit import statuses, workspace, write_project
 
 from mlops_cli.core.errors import ProjectError, StageFailed
-from mlops_cli.core.pipeline.environments_made import find_uv
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
 
 LOCK = "requirements.lock"
 Mlo = Callable[..., Any]
-pytestmark = pytest.mark.skipif(
-    find_uv(os.environ) is None and not os.environ.get("MLO_REQUIRE_ALL"), reason="needs uv"
-)
 
 
 @pytest.fixture
 def shell(tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    need_uv()
     for version in ("1.0", "2.0"):
         wheel(tmp_path / "wheels", "small", version)
     (here / LOCK).write_text("small==1.0\n")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,12 +19,13 @@ import msgspec
 
 from mlops_cli.core.base.distributions import Installed, installed
 from mlops_cli.core.base.files import FileLock, machine_errors, write_atomic
-from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.errors import Locked, ProjectError
 
 VERSION = 1
 UNUSED_S = 30 * 86_400.0  # after which nobody is expected to come back for it
 HALF_BUILT_S = 86_400.0
 _TRIES = 3
+_PAUSES_UNTOLD = 10
 _GONE = ".gone-"
 
 
@@ -74,15 +77,27 @@ class Kept:
         `make` fills an empty folder; it is called by one at a time. Raises what it raises, and KeyboardInterrupt once
         `given_up` says so while another makes it.
         """
-        for _ in range(_TRIES):
-            lock = self._acquire(note, given_up, shared=True)
+        tries = pauses = 0
+        while tries < _TRIES:
+            lock = self._lock()
+            lock.acquire(waiting=lambda holder: note(self._waiting(holder)), shared=True, given_up=given_up)
             if (ready := self._read()) is not None:
                 _touch(self._ready_path)
                 return ready, lock
             lock.release()
-            lock = self._acquire(note, given_up, shared=False)
+            try:
+                lock = self._lock()
+                lock.acquire(wait=False)
+            except Locked:
+                # Not to be waited for: while who holds it runs in it, another may have made it whole.
+                pauses += 1
+                if pauses == _PAUSES_UNTOLD:
+                    note(self._waiting("stages that run in it"))
+                self._pause(given_up)
+                continue
             try:
                 if self._read() is None:
+                    tries += 1
                     self._make(make, note)
             finally:
                 lock.release()
@@ -95,14 +110,16 @@ class Kept:
         """Let it be made anew by the next one who wants it; who runs in it goes on."""
         self._ready_path.unlink(missing_ok=True)
 
-    def _acquire(self, note: Callable[[str], None], given_up: Callable[[], bool] | None, *, shared: bool) -> FileLock:
-        lock = FileLock(self.folder / "lock", command=self._command)
-        lock.acquire(
-            waiting=lambda holder: note(f"the {self._title} is in the hands of {holder}; waiting"),
-            shared=shared,
-            given_up=given_up,
-        )
-        return lock
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / "lock", command=self._command)
+
+    def _waiting(self, holder: str) -> str:
+        return f"the {self._title} is in the hands of {holder}; waiting"
+
+    def _pause(self, given_up: Callable[[], bool] | None) -> None:
+        if given_up is not None and given_up():
+            raise KeyboardInterrupt
+        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - so that two who wait do not meet for ever
 
     def _read(self) -> Ready | None:
         """None for one that is not there, half built, moved, or not what it was."""
