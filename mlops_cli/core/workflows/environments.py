@@ -94,7 +94,8 @@ class Environments:
 
 def environments_of(project: Project) -> list[Environment]:
     """Those that mlo.yaml names, each once."""
-    return list(dict.fromkeys(env for it in (project, *project.stages.values()) if (env := it.env) is not None))
+    named = [project.env, *(stage.env for stage in project.stages.values())]
+    return list(dict.fromkeys(env for env in named if env is not None))
 
 
 def active_environment(prefix: Path) -> dict[str, Any]:
