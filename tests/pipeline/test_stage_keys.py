@@ -663,7 +663,7 @@ CANONICAL = (
     '{"cmd":"cat in.txt > o","deps":{"in.txt":"xxh128:b5f4b6c80a91b5b0a1a87c2f1ebd1b34"},"outs":["o"],'
     '"params":{"lr":0.5},"pass_env":{"SEEN":null},"version":1}'
 )
-OLD_KEY = "39595f765f31ba98f564b23b57bc76ec0e7784875162a7f0bb994cde66fb4691"
+OLD_KEY = "39595f765f31ba98f564b23b57bc76ec0e7784875162a7f0bb994cde66fb4691"  # pragma: allowlist secret
 
 
 def test_a_key_is_the_sha256_of_the_text_that_the_format_says() -> None:
