@@ -290,3 +290,23 @@ def test_what_ci_does_is_run_with_pull_and_push(here: Path) -> None:
     for name in ("mlo.yaml", "mlo.lock"):
         shutil.copy(here / name, ci)
     assert statuses(run(ci, pull=True)) == {"prepare": "cached", "train": "cached", "score": "restored"}
+
+
+def test_data_of_before_a_git_pull_is_brought_up_to_date_and_an_edit_stays(here: Path) -> None:
+    laid_out(here)
+    run(here)
+    push_project(workspace(here))
+    clone = cloned(here)
+    run(clone, pull=True)
+    (here / "raw" / "a.txt").write_text("newer rows\n")
+    add_paths(workspace(here), [here / "raw"])
+    run(here)
+    push_project(workspace(here))
+    shutil.copy(here / "mlo.lock", clone)  # git pull
+    again = run(clone, pull=True)
+    assert "ran" not in statuses(again).values()
+    assert (clone / "raw" / "a.txt").read_text() == "newer rows\n"
+    assert (clone / "mlo.lock").read_bytes() == (here / "mlo.lock").read_bytes()
+    (clone / "raw" / "a.txt").write_text("rows that nobody recorded\n")
+    assert statuses(run(clone, pull=True))["prepare"] == "ran"
+    assert (clone / "raw" / "a.txt").read_text() == "rows that nobody recorded\n"

@@ -714,7 +714,10 @@ def test_data_that_is_not_what_the_lock_says_is_pointed_out(here: Path) -> None:
     space = workspace(here)
     run_pipeline(space)
     assert isinstance(space.progress, Notes)
-    assert space.progress.lines[-1] == "raw is not what mlo.lock says; mlo data add raw keeps what this run read"
+    assert space.progress.lines[-1] == (
+        "raw is not what mlo.lock says: mlo data add raw records what this run read, "
+        "mlo data checkout raw brings what was recorded last"
+    )
 
 
 def test_a_run_in_a_clone_has_what_the_pulled_run_logged_even_without_its_results(trained: Path) -> None:

@@ -194,6 +194,22 @@ def test_what_an_accepted_stage_logged_stays_with_its_outputs(here: Path) -> Non
     assert second.stages[0].run == first.run
 
 
+def test_what_an_accepted_stage_logged_by_the_api_is_there_in_later_runs(here: Path) -> None:
+    script = "import mlops_cli as mlo\nmlo.log_metric('loss', 0.5)\nopen('o', 'w').write('x')\n"
+    (here / "t.py").write_text(script)
+    write_project(
+        here,
+        {
+            "t": {"cmd": "python t.py", "deps": ["t.py"], "outs": ["o"]},
+            "e": {"cmd": "cp o p", "deps": ["o"], "outs": ["p"]},
+        },
+    )
+    run(here)
+    (here / "t.py").write_text(f"{script}# the same\n")
+    assert run(here, accept=("t",)).metrics == {"loss": 0.5}
+    assert run(here).metrics == {"loss": 0.5}
+
+
 def test_outputs_that_are_not_there_cannot_be_accepted(here: Path) -> None:
     project(here)
     with pytest.raises(ProjectError, match=r"train cannot be accepted: m.txt does not exist") as caught:

@@ -212,7 +212,8 @@ class Executor:
             result = msgspec.structs.replace(result, logged=logged)
         # The cache may hold another result of this key: of a stage that does not repeat itself, where it ran last.
         is_accepted = any(reason.kind == "accepted" for reason in verdict.decision.reasons)
-        if result != verdict.result and (result.run or is_accepted or around.results.get(result.key) is None):
+        is_new = result != verdict.result and (result.run or around.results.get(result.key) is None)
+        if is_accepted or is_new:
             around.results.put(result)
         return result
 

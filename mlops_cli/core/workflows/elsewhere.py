@@ -12,7 +12,10 @@ from mlops_cli.core.pipeline.graph import overlap
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.results import Result, ResultCache, decode_result
 from mlops_cli.core.remotes.remote import Remote
+from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.store.exchange import may_pass
+from mlops_cli.core.store.protocol import UnsupportedFile
+from mlops_cli.core.store.snapshot import observe
 from mlops_cli.core.workflows.plan import RunRequest, graph_of, selected
 from mlops_cli.core.workflows.remote import opened
 from mlops_cli.core.workflows.results import PREFIX
@@ -73,9 +76,10 @@ def _entries(result: Result) -> dict[str, Entry]:
 
 
 def bring_inputs(workspace: Workspace, request: RunRequest) -> None:
-    """Check out what the stages read of added data, and of stages that are not asked for, and is not here.
+    """Check out what the stages read of added data, and of stages that are not asked for, and is not here or is old.
 
-    Raises RemoteError, ObjectMissing, ObjectCorrupt.
+    Old is what was recorded once and is not what mlo.lock says by now, as after `git pull`; what nobody recorded is an
+    edit, and stays. Raises RemoteError, ObjectMissing, ObjectCorrupt.
     """
     lock = workspace.read_lock()
     params, _ = lay_over(workspace.project.params, request.overrides)
@@ -83,10 +87,18 @@ def bring_inputs(workspace: Workspace, request: RunRequest) -> None:
     read = [path for node in nodes for path in node.files]
     asked = {node.name for node in nodes}
     made = [out for name, stage in lock.stages.items() if name not in asked for out in stage.outs]
-    missing = [
-        name
-        for name in (*lock.data, *made)
-        if not (workspace.root / name).exists() and any(overlap(path, name) for path in read)
-    ]
-    if missing:
-        pull_data(workspace, [workspace.root / name for name in missing]).raise_if_incomplete()
+    wanted = [name for name in (*lock.data, *made) if any(overlap(path, name) for path in read)]
+    absent = [name for name in wanted if not (workspace.root / name).exists()]
+    old = [name for name in wanted if name in lock.data and name not in absent and is_old(workspace, lock, name)]
+    if absent or old:
+        pull_data(workspace, [workspace.root / name for name in (*absent, *old)]).raise_if_incomplete()
+
+
+def is_old(workspace: Workspace, lock: Lock, name: str) -> bool:
+    """Whether added data stands as it was recorded before, and not as mlo.lock says."""
+    entry = lock.data[name]
+    try:
+        found = observe(workspace.index, workspace.root / name, Digest.parse(entry.digest).algorithm)
+    except UnsupportedFile:
+        return False
+    return found is not None and found != entry and workspace.store.has(found.name)
