@@ -306,7 +306,8 @@ class _Runner:
         for path, digest in run.inputs.items():
             if path in self._pipeline.lock.data and self._pipeline.lock.data[path].digest != digest:
                 workspace.progress.note(
-                    f"{path} is not what mlo.lock says; mlo data add {shlex.quote(path)} keeps what this run read"
+                    f"{path} is not what mlo.lock says: mlo data add {shlex.quote(path)} records what this run read, "
+                    f"mlo data checkout {shlex.quote(path)} brings what was recorded last"
                 )
         return run
 
