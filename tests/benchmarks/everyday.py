@@ -1,6 +1,6 @@
-"""What people type all day, beside DVC and MLflow: one trivial stage, 5,000 small files, metrics one at a time.
+"""What people do all day, beside DVC and MLflow: 5,000 small files, metrics one at a time.
 
-The larger sizes of the design (50,000 files, 2 GB, 200 stages) want benchmarks of their own.
+Stages are in run.py, and the larger sizes of data in data.py.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ with mlflow.start_run():
     for step in range({POINTS}):
         mlflow.log_metric("loss", 1 / (step + 1), step=step)
 """
-STAGE_MLO = "name: bench\nstages:\n  one: {cmd: cp dep.txt out.txt, deps: [dep.txt], outs: [out.txt]}\n"
-STAGE_DVC = "stages:\n  one:\n    cmd: cp dep.txt out.txt\n    deps: [dep.txt]\n    outs: [out.txt]\n"
-MLPROJECT = "name: bench\nentry_points:\n  main:\n    command: cp dep.txt out.txt\n"
 
 
 class Places:
@@ -45,15 +42,9 @@ class Places:
         for folder in (self.ours, self.theirs):
             folder.mkdir()
             run("git", "init", "--quiet", cwd=folder)
-            (folder / "dep.txt").write_text("0")
-        (self.ours / "mlo.yaml").write_text(STAGE_MLO)
-        (self.theirs / "dvc.yaml").write_text(STAGE_DVC)
-        (self.theirs / "MLproject").write_text(MLPROJECT)
+        (self.ours / "mlo.yaml").write_text("name: bench\n")
         run(dvc, "init", "--quiet", cwd=self.theirs)
         run(dvc, "config", "core.analytics", "false", cwd=self.theirs)
-
-    def touch(self, folder: Path) -> None:
-        (folder / "dep.txt").write_text(str(random.random()))
 
     def fill(self, folder: Path) -> None:
         """A fresh folder of small files, and nothing of it in any cache."""
@@ -64,22 +55,6 @@ class Places:
         (folder / "raw").mkdir()
         for number in range(FILES):
             (folder / "raw" / f"{number:05}.bin").write_bytes(random.randbytes(random.randint(1_000, 8_000)))
-
-
-def stages(places: Places, mlflow: Path) -> tuple[Timing, Timing, Timing]:
-    ours, theirs, other = alternate(
-        [
-            Contender("mlo", lambda: run(mlo(), "run", cwd=places.ours), lambda: places.touch(places.ours)),
-            Contender("DVC", lambda: run(places.dvc, "repro", cwd=places.theirs), lambda: places.touch(places.theirs)),
-            Contender(
-                "MLflow",
-                lambda: run(mlflow, "run", ".", "--env-manager", "local", cwd=places.theirs),
-                lambda: places.touch(places.theirs),
-            ),
-        ],
-        repeats=7,
-    )
-    return ours, theirs, other
 
 
 def added(places: Places) -> tuple[Timing, Timing]:
@@ -132,10 +107,7 @@ def main() -> None:
     mlflow = peer("mlflow", "mlflow") / "mlflow"
     with tempfile.TemporaryDirectory(prefix="mlo-bench-", dir=Path.home()) as name:
         places = Places(Path(name), dvc)
-        ours, theirs, other = stages(places, mlflow)
         header()
-        show("`run` of one trivial stage", ours, theirs, "2 x")
-        show("`run` of one trivial stage", ours, other, "8 x")
         show(f"{POINTS:,} × `log_metric`, whole script", *logged(places, mlflow), "")
         show(f"`data add`, {FILES:,} files of 1-8 KB, then `sync`", *added(places), "")
         show("`data status` of them, nothing changed", *unchanged(places), "")
