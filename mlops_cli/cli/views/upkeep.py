@@ -21,6 +21,7 @@ _WHY = {
     "commit": "older commits",
     "model": "registered models",
     "run": "runs",
+    "stage": "stages that run now",
     "result": "results of stages",
     "link": "links in the work tree",
     "clone": "clones of this project",

@@ -99,6 +99,13 @@ def _named(running: Path) -> list[Path]:
         return []
 
 
+def open_pages(running: Path) -> tuple[Page, ...]:
+    """The pages of all runs, those that go on and those that died: what stood there is still to come back."""
+    folders = _named(running)
+    found = [*(page for folder in folders for page in sorted(folder.glob("*.json"))), *folders]
+    return _pages(path for path in found if path.suffix == ".json")
+
+
 def is_alive(running: Path, run: str) -> bool:
     """Whether a run of this project, by its id, goes on."""
     return RUN_ID.fullmatch(run) is not None and _is_held(running / run / "lock")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
 from mlops_cli.core.base.files import FileLock
+from mlops_cli.core.errors import Locked
 from mlops_cli.core.pipeline.journal import DeadRun, Page, dead_runs
 from mlops_cli.core.pipeline.process import end_marked
-from mlops_cli.core.pipeline.stage import Surroundings, kept_log, put_back
+from mlops_cli.core.pipeline.stage import Surroundings, kept_log
+from mlops_cli.core.pipeline.worktree import put_back
 
 
 def begin(around: Surroundings) -> list[str]:
     """Mend what died, and count as alive from now on. Returns the ids of the runs that were mended."""
     with _alone(around).held():
-        for name in os.listdir(around.paths.root):
-            # What `write_atomic` leaves of mlo.lock and .gitignore when it is killed half-way.
-            if name.startswith((".mlo.lock.", "..gitignore.")) and name.endswith(".tmp"):
-                (around.paths.root / name).unlink(missing_ok=True)
+        _clear_halves(around)
         mended = _mend(around)
         around.journal.open()
     return mended
+
+
+def _clear_halves(around: Surroundings) -> None:
+    """Remove what `write_atomic` leaves of mlo.lock and .gitignore when it is killed half-way.
+
+    Not while anybody holds the project: it may be writing one right now, and the next run is soon enough.
+    """
+    root = around.paths.root
+    found = [
+        name for name in os.listdir(root) if name.startswith((".mlo.lock.", "..gitignore.")) and name[-4:] == ".tmp"
+    ]
+    if found:
+        with contextlib.suppress(Locked), FileLock(around.paths.locks / "project", command="mlo run").held(wait=False):
+            for name in found:
+                (root / name).unlink(missing_ok=True)
 
 
 def recover(around: Surroundings) -> list[str]:

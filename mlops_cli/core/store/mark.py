@@ -13,7 +13,9 @@ from mlops_cli.core.errors import IntegrityError
 from mlops_cli.core.store.protocol import ObjectMissing
 from mlops_cli.core.store.tree import DIR, decode, is_tree
 
-RootKind = Literal["lock", "branch", "tag", "stash", "worktree", "commit", "model", "run", "result", "link", "clone"]
+RootKind = Literal[
+    "lock", "branch", "tag", "stash", "worktree", "commit", "model", "run", "stage", "result", "link", "clone"
+]
 KINDS: tuple[RootKind, ...] = RootKind.__args__  # type: ignore[attr-defined]
 
 

@@ -10,6 +10,7 @@ from mlops_cli.core.base.records import StageRecord
 from mlops_cli.core.errors import Locked, MachineError
 from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.project.lock import StageLock
+from mlops_cli.core.workflows.defined import without_gone
 from mlops_cli.core.workflows.plan import Pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -32,7 +33,7 @@ class LockKeeper:
         self._workspace = workspace
         self._stop = stop
         self._writes = not pipeline.overrides and workspace.home is None
-        self._graph = pipeline.graph
+        self._pipeline = pipeline
         self._known = pipeline.lock.stages
         self._new: dict[str, StageLock] = {}
         self._stale = any(name not in pipeline.graph.nodes for name in self._known)
@@ -56,9 +57,12 @@ class LockKeeper:
             return
         begun = time.monotonic()
         with self._workspace.recording(wait=wait, given_up=lambda: self._stop.is_hurried):
-            lock = self._workspace.read_lock()
-            stages = {name: stage for name, stage in lock.stages.items() if name in self._graph.nodes} | self._new
-            self._workspace.write_lock(msgspec.structs.replace(lock, stages=stages))
+            before = self._workspace.read_lock()
+            known = set(before.stages)
+            lock = without_gone(self._workspace, self._pipeline, before) if self._stale else before
+            stages = lock.stages | self._new
+            if self._new or known != set(stages):  # what another environment defines stays, and asks for no writing
+                self._workspace.write_lock(msgspec.structs.replace(lock, stages=stages))
         self._known, self._new, self._stale = stages, {}, False
         ended = time.monotonic()
         self._next_s = ended + (ended - begun) / LOCK_SHARE

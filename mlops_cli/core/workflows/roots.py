@@ -15,6 +15,7 @@ from mlops_cli.core.base.records import Entry, Logged
 from mlops_cli.core.base.revisions import Revisions
 from mlops_cli.core.errors import MloError, ProjectError
 from mlops_cli.core.events.open import LOCAL
+from mlops_cli.core.pipeline.journal import open_pages
 from mlops_cli.core.pipeline.results import Result, ResultCache, decode_result
 from mlops_cli.core.project.clone import known_clone
 from mlops_cli.core.project.lock import Lock, parse_lock, read_lock
@@ -69,7 +70,7 @@ def own_roots(workspace: Workspace) -> list[Root]:
     """What this project alone needs, without results."""
     needs = Needed([], [], set(), [])
     _gather(workspace, needs, "", None, history=False, kept=set(), known=set())
-    return [root for root in needs.roots if root.kind != "link"]
+    return [root for root in needs.roots if root.kind not in ("link", "stage")]
 
 
 def _gather(
@@ -82,6 +83,7 @@ def _gather(
     known: set[str],
 ) -> None:
     needs.roots += _locks(project, title, history=history)
+    needs.roots += _under_way(project.paths, title)
     needs.roots += _registered(project, title)
     runs = _runs(project.paths)
     chosen = _chosen(runs, keep_runs)
@@ -110,6 +112,28 @@ def _locks(project: Workspace, title: str, *, history: bool) -> Iterator[Root]:
         if len(version.places) > 1:
             where += f" and {len(version.places) - 1} more"
         yield _lock_root(first.kind, where, _parse(version.data, path, where))
+
+
+# -- stages under way --------------------------------------------------------------------------------------------
+
+
+def _under_way(paths: ProjectPaths, title: str) -> Iterator[Root]:
+    """What stood where stages write right now: the cache alone has it, until they end or the next run mends it."""
+    for running in _running_folders(paths):
+        for page in open_pages(running):
+            entries = tuple(entry for entry in page.previous.values() if entry is not None)
+            yield Root("stage", f"what stage {page.stage} of run {page.run[:8]} replaces{title}", entries)
+
+
+def _running_folders(paths: ProjectPaths) -> Iterator[Path]:
+    """Of the project, and of its working copies."""
+    yield paths.running
+    for home in sorted(paths.copies.glob("*/home")):
+        try:
+            prefix = msgspec.json.decode(home.read_bytes(), type=dict[str, Any]).get("prefix", "")
+        except (FileNotFoundError, msgspec.DecodeError):
+            continue  # it is gone, or died before anything ran there
+        yield ProjectPaths(home.parent / "tree" / str(prefix)).running
 
 
 def _parse(data: bytes, path: Path, where: str) -> Lock:

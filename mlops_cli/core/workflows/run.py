@@ -17,7 +17,6 @@ from mlops_cli.core.base.clock import format_time
 from mlops_cli.core.base.files import FileLock
 from mlops_cli.core.base.git import Commit, begin_head
 from mlops_cli.core.base.records import Entry, Logged, Metric, StageRecord
-from mlops_cli.core.data.ignore import edit_ignored
 from mlops_cli.core.pipeline.admission import Admission, Machine
 from mlops_cli.core.pipeline.execute import Executor
 from mlops_cli.core.pipeline.graph import Node, overlap
@@ -36,6 +35,7 @@ from mlops_cli.core.tracking.names import run_name
 from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
 from mlops_cli.core.workflows.code import begin_untracked
+from mlops_cli.core.workflows.defined import ignore_outputs
 from mlops_cli.core.workflows.environments import Environments
 from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.lock_keeper import LockKeeper
@@ -355,15 +355,9 @@ class _Runner:
         return check_stage(self._workspace.root, files)
 
     def _ignore_outputs(self) -> None:
-        """Keep outputs out of git: the cache has their bytes, and mlo.lock names them. Whatever is neither an output
-        nor added data any more is let go."""
-        if self._pipeline.overrides or self._workspace.home is not None:
-            return
-        outs = {path for node in self._pipeline.graph.nodes.values() for path in node.outs}
-        private = self._workspace.paths.private.name
-        with self._workspace.recording(wait=self._request.wait):
-            # As it is by now: data that was added since this run was planned stays ignored.
-            edit_ignored(self._workspace.root, add=sorted(outs), keep=[*self._workspace.read_lock().data, private])
+        if not self._pipeline.overrides and self._workspace.home is None:
+            with self._workspace.recording(wait=self._request.wait):
+                ignore_outputs(self._workspace, self._pipeline)
 
     def _mark_worktree(self) -> None:
         """Say which stages' outputs are not those of mlo.lock."""

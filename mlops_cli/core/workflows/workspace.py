@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ import msgspec
 
 from mlops_cli.core.base.clock import Clock, clock_from
 from mlops_cli.core.base.files import FileLock, user_path
+from mlops_cli.core.base.name_locks import hold_names
 from mlops_cli.core.base.progress import Progress, Silent
 from mlops_cli.core.errors import Locked, NotFound, ProjectError
 from mlops_cli.core.project.expand import expand
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mlops_cli.core.tracking.store import RunStore
 
 _COPIES = ("copies", ".mlo")  # the folders around each working copy
-_HELD = 32  # paths that are held one by one; each costs an open file
+_HELD = 32  # paths that are held one by one, so that their holder can be named; each costs an open file
 
 
 class Workspace:
@@ -120,7 +121,7 @@ class Workspace:
 
         Raises Locked if not `wait`, and within a stage of this project, whose run counts on what it saw.
         """
-        with self._held("project", wait=wait), self._holding_paths(sorted(paths)[:_HELD], wait=wait):
+        with self._held("project", wait=wait), self._holding_paths(paths, wait=wait):
             yield
 
     @contextmanager
@@ -138,11 +139,24 @@ class Workspace:
 
     @contextmanager
     def _holding_paths(self, names: Sequence[str], *, wait: bool) -> Iterator[None]:
-        above = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+        first = sorted(names)[:_HELD]
         with ExitStack() as held:
-            for name in sorted({*names, *above} - {"."}):  # all in one order, so that no two wait for each other
-                held.enter_context(self._held(name, wait=wait, shared=name not in names))
+            for name, alone in _with_above(first, ()).items():  # all in one order, so that no two wait for each other
+                held.enter_context(self._held(name, wait=wait, shared=not alone))
+            held.enter_context(self._holding_all(_with_above(names, ()), wait=wait))
             yield
+
+    def _holding_all(
+        self, names: Mapping[str, bool], *, wait: bool, given_up: Callable[[], bool] | None = None
+    ) -> AbstractContextManager[None]:
+        """Hold paths, however many there are: those too that are not held one by one."""
+        return hold_names(
+            self.paths.locks / "paths",
+            names,
+            wait=wait,
+            waiting=lambda name: self.progress.note(f"waiting for another mlo, which holds {name}"),
+            given_up=given_up,
+        )
 
     @contextmanager
     def holding_for_stage(
@@ -158,13 +172,12 @@ class Workspace:
 
         Its mutexes are held in all working copies at once. `given_up` ends a wait. Raises Locked if not `wait`.
         """
-        alone, among = sorted(outs)[:_HELD], sorted(deps)[:_HELD]
-        above = {parent.as_posix() for name in (*alone, *among) for parent in PurePosixPath(name).parents}
         with ExitStack() as held:
-            for name in sorted({*alone, *among, *above} - {"."}):
+            for name, alone in _with_above(sorted(outs)[:_HELD], sorted(deps)[:_HELD]).items():
                 lock = self._lock_of(name)
-                self._acquire(lock, name, wait=wait, shared=name not in alone, given_up=given_up)
+                self._acquire(lock, name, wait=wait, shared=not alone, given_up=given_up)
                 held.callback(lock.release)
+            held.enter_context(self._holding_all(_with_above(outs, deps), wait=wait, given_up=given_up))
             for name in sorted(set(mutexes)):
                 path = self.paths.copies.parent / "locks" / f"mutex-{sha256(name.encode()).hexdigest()[:16]}"
                 lock = FileLock(path, command=self.command_line)
@@ -343,6 +356,13 @@ class Workspace:
         from mlops_cli.core.base.git import identity
 
         return self.environ.get("MLO_ACTOR") or identity(self.root) or self.environ.get("USER") or "unknown"
+
+
+def _with_above(alone: Sequence[str], among: Sequence[str]) -> dict[str, bool]:
+    """Path -> whether it is held alone, sorted: the paths, and the folders around them, which others may hold, too."""
+    above = {parent.as_posix() for name in (*alone, *among) for parent in PurePosixPath(name).parents}
+    lonely = set(alone)
+    return {name: name in lonely for name in sorted({*alone, *among, *above} - {"."})}
 
 
 def _home_of(root: Path) -> ProjectPaths | None:
