@@ -150,6 +150,9 @@ def test_what_is_not_carried_over_is_told_item_by_item(project: Path, mlo: Mlo) 
     left = mlo("import", "dvc", "--json").json["left"]
     assert all(item["reason"] and item["todo"] for item in left)
     told = " | ".join(item["item"] for item in left)
+    [template] = [item for item in left if item["item"] == "stage grid: ${shape.width} in cmd"]
+    assert "were written in" in template["reason"]
+    assert "${params.name}" in template["todo"]
     for word in (
         "stage train: cache: false of metrics.json",
         "stage grid: ${shape.width} in cmd",

@@ -34,15 +34,16 @@ def why(
       mlo why train
       mlo why train@fr
     """
+    from mlops_cli.core.workflows.plan import means_stage, why_stage
+
     here = open_context(ctx)
     is_model = "@" in subject or subject.startswith(("runs:", "models:/"))
-    if is_model and subject not in here.workspace.project.stages:
+    if is_model and not means_stage(here.workspace, subject):
         from mlops_cli.cli.views.custody import show_chain
         from mlops_cli.core.workflows.custody import explain_model
 
         here.output.show(explain_model(here.workspace, subject), show_chain)
     else:
         from mlops_cli.cli.views.pipeline import show_stage_reasons
-        from mlops_cli.core.workflows.plan import why_stage
 
         here.output.show(why_stage(here.workspace, subject), show_stage_reasons)

@@ -192,8 +192,8 @@ class _Translator:
             asked = ", ".join(f"${{{key}}}" for key in stage.templated)
             self._leave(
                 f"{where}: {asked} in cmd",
-                "mlo.yaml has no templates: the values of today were put in, and changes in params.yaml miss it",
-                "change cmd in mlo.yaml, or read the value with mlo.params() in the script",
+                "the values of today were written in, and changes in params.yaml miss it",
+                "write ${params.name} there, with name under params of mlo.yaml, or read it with mlo.params()",
             )
         outs = {out.path: out for out in stage.outs if self._is_out(out, where) and out.path is not None}
         deps, params = self._deps(stage, where)

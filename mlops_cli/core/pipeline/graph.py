@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.expression import ExpressionError, parse
 from mlops_cli.core.base.files import safe_join
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound, ProjectError
 from mlops_cli.core.pipeline.param_files import split
 from mlops_cli.core.project.expand import group_of
@@ -86,6 +87,12 @@ class Graph:
             return [name]
         members = [known for known in self.nodes if group_of(known) == name]
         if not members:
+            group = group_of(name)
+            siblings = [known for known in self.nodes if group != name and group_of(known) == group != known]
+            if siblings:
+                raise NotFound(
+                    f"there is no stage {name} in mlo.yaml", hint=f"the stages of {group} are {name_some(siblings)}"
+                )
             raise unknown_stage(name, dict.fromkeys((*self.nodes, *map(group_of, self.nodes))))
         return members
 

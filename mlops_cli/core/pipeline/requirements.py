@@ -5,12 +5,15 @@ A stage that is up to date or restored needs none of it: who has no GPU still ge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from mlops_cli.core.base.sizes import parse_size
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.admission import Machine
-from mlops_cli.core.pipeline.graph import Node
+from mlops_cli.core.pipeline.errors import DependencyMissing
+from mlops_cli.core.pipeline.graph import Node, inside
 from mlops_cli.core.pipeline.plan import Planner
 from mlops_cli.core.project.stages import Environment
 
@@ -35,6 +38,30 @@ def refuse_unmet_plan(
         for decision in planner.foresee(nodes):
             if decision.action == "run" and decision.stage in problems:
                 raise problems[decision.stage]
+
+
+def refuse_absent_lock(
+    planner: Planner, nodes: Sequence[Node], root: Path, env: Environment | None, data: Collection[str]
+) -> None:
+    """Raises DependencyMissing for a stage whose environment's file nobody wrote; `env` is the project's, and `data`
+    what was added and can be brought."""
+    for node in nodes:
+        own = node.stage.env or env
+        path = (own.lock or own.conda) if own is not None else None
+        if own is None or path is None or planner.rests(node) or path in node.feeds or (root / path).exists():
+            continue
+        if not any(inside(PurePosixPath(path).as_posix(), it) for it in data):
+            key = "env.lock" if own.lock is not None else "env.conda"
+            raise DependencyMissing(
+                f"stage {node.name} runs in {key}: {path}, which does not exist and no stage makes",
+                hint=_to_make_lock(key, shlex.quote(path)),
+            )
+
+
+def _to_make_lock(key: str, path: str) -> str:
+    if key == "env.conda":
+        return f"conda list --explicit > {path}; or correct {key} in mlo.yaml"
+    return f"uv pip compile requirements.in -o {path} (or pyproject.toml in its place); or correct {key} in mlo.yaml"
 
 
 def _unmet(

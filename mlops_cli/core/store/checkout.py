@@ -47,14 +47,16 @@ class Changes(msgspec.Struct, frozen=True):
 
     def raise_if_incomplete(self, path: str, *, refill: str = REFILL) -> None:
         """Raises ObjectCorrupt or ObjectMissing naming all that could not be restored; `refill` is the store's."""
-        lacks = f"the cache has no objects for {name_some(self.missing)}"
-        if self.corrupt:
-            also = f", and {lacks}" if self.missing else ""
+        # `.` is the target itself, a file.
+        missing, corrupt = ([path if it == "." else it for it in names] for names in (self.missing, self.corrupt))
+        lacks = f"the cache has no objects for {name_some(missing)}"
+        if corrupt:
+            also = f", and {lacks}" if missing else ""
             raise ObjectCorrupt(
-                f"{path}: the cached objects of {name_some(self.corrupt)} are damaged{also}",
+                f"{path}: the cached objects of {name_some(corrupt)} are damaged{also}",
                 hint=f"run `mlo data fsck --repair`, which sets them aside and brings back what it can; else {refill}",
             )
-        if self.missing:
+        if missing:
             raise ObjectMissing(f"{path}: {lacks}", hint=refill)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from mlops_cli.core.errors import UsageError
 from mlops_cli.core.pipeline.params import assignments
@@ -66,7 +69,7 @@ def _refuse_beside_check(stages: tuple[str, ...], typed: Mapping[str, Any]) -> N
 def arguments_of(request: RunRequest) -> list[str]:
     """What a person would type for the request: `request_from` makes the same of it."""
     said: list[str] = ["run", *request.stages]
-    said += [f"-P{name}={text}" for name, text in request.overrides.items()]
+    said += [word for name, text in request.overrides.items() for word in ("-P", f"{name}={text}")]
     for option, values in (("--from", request.since), ("--until", request.until), ("--accept", request.accept)):
         said += [f"{option}={value}" for value in values]
     for option, text in (("--rev", request.revision), ("--parent", request.parent)):
@@ -84,3 +87,9 @@ def arguments_of(request: RunRequest) -> list[str]:
     }
     said += [flag for flag, is_set in flags.items() if is_set]
     return [*said, f"--jobs={request.jobs}"] if request.jobs > 1 else said
+
+
+def command_line_of(request: RunRequest, environment: str | None = None) -> str:
+    """The line that a person would type for a point of a sweep alone; `environment` is the overlay in force."""
+    overlay = ["--env", environment] if environment else []
+    return shlex.join(["mlo", *arguments_of(msgspec.structs.replace(request, parent=None)), *overlay])

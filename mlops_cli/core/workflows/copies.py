@@ -32,6 +32,7 @@ from mlops_cli.core.project.load import FILE_NAME
 from mlops_cli.core.project.paths import ProjectPaths
 from mlops_cli.core.tracking.errors import RunOver
 from mlops_cli.core.tracking.processes import is_alive
+from mlops_cli.core.workflows.asking import command_line_of
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import Origin, RunResult, plan_run, run_pipeline
 from mlops_cli.core.workflows.supplies import Supplied, lay_out_own, supply
@@ -106,6 +107,8 @@ def run_isolated(workspace: Workspace, request: RunRequest, *, watcher: Watcher 
     Raises as it does; NotFound for an unknown revision, ObjectMissing for added data that the cache has not.
     """
     with _parent_lives(workspace, request), working_copy(workspace, request.revision) as copy, copy.explained():
+        if request.parent is not None:  # what started this process is not what anybody would type
+            copy.workspace.command_line = command_line_of(request, workspace.environment)
         supplied = copy.supply(request)
         return run_pipeline(copy.workspace, request, watcher=watcher, origin=copy.origin(supplied))
 

@@ -9,14 +9,16 @@ import msgspec
 
 from mlops_cli.core.base.names import name_some
 from mlops_cli.core.errors import ProjectError, UsageError
+from mlops_cli.core.pipeline.errors import DependencyMissing
 from mlops_cli.core.pipeline.graph import Graph, Node, build_graph
 from mlops_cli.core.pipeline.marker import Marker, read_marker
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.plan import Elsewhere, Planner, Wishes
 from mlops_cli.core.pipeline.reasons import Action, Decision, Reason
+from mlops_cli.core.pipeline.requirements import refuse_absent_lock
 from mlops_cli.core.pipeline.results import ResultCache
 from mlops_cli.core.pipeline.worktree import WorkTree
-from mlops_cli.core.project.expand import expand
+from mlops_cli.core.project.expand import expand, group_of
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.workspace import Workspace
@@ -136,7 +138,13 @@ def assemble(
     planner = Planner(
         tree, lock, results, graph, params=params, environ=workspace.environ, env=project.env, wishes=wishes
     )
-    planner.check(nodes)
+    refuse_absent_lock(planner, nodes, workspace.root, project.env, lock.data)
+    try:
+        planner.check(nodes)
+    except DependencyMissing as error:
+        if error.hint == workspace.refill:
+            error.hint = refill_of(workspace, request)
+        raise
     return Pipeline(
         graph=graph,
         nodes=nodes,
@@ -147,6 +155,13 @@ def assemble(
         params=params,
         overrides=typed,
     )
+
+
+def refill_of(workspace: Workspace, request: RunRequest) -> str:
+    """How bytes come here that a run reads and the cache lacks, as a hint."""
+    if workspace.project.remotes and not request.pull:
+        return "run `mlo run --pull`, or `mlo pull` first; if the remote lacks them too, `mlo push` where they are"
+    return workspace.refill
 
 
 def _wishes(request: RunRequest, graph: Graph, nodes: Sequence[Node], elsewhere: Elsewhere | None) -> Wishes:
@@ -198,6 +213,15 @@ def why_stage(workspace: Workspace, stage: str) -> StageReasons:
         outs=node.outs,
         run=result.run if result is not None else "",
     )
+
+
+def means_stage(workspace: Workspace, subject: str) -> bool:
+    """Whether a name with an @ means a stage: one that is there, or one of a foreach or matrix, if no model is called
+    so."""
+    group = group_of(subject)
+    if subject in workspace.project.stages:
+        return True
+    return group != subject and group in workspace.templates and group not in workspace.registry.names()
 
 
 def worktree_holds(workspace: Workspace) -> Marker | None:

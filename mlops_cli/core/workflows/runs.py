@@ -21,7 +21,7 @@ COLUMNS = 4  # parameters and metrics a table has room for
 
 class RunRow(msgspec.Struct, frozen=True):
     """One run in the list. `age_s` and `seconds` (how long it took) are seconds. `parent` is the run that it belongs
-    to, as a point of a sweep does, `overrides` what `-P` said."""
+    to, as a point of a sweep does, `overrides` what `-P` said; they count among its `params`."""
 
     id: str
     name: str
@@ -129,10 +129,17 @@ def _sorted(runs: Sequence[Run], metric: str, *, ascending: bool) -> list[Run]:
 
 def _varying(runs: Sequence[Run]) -> list[str]:
     """Parameters whose values differ among the runs; one that a run lacks differs too."""
-    counts = Counter(key for run in runs for key in run.params)
+    held = [_params(run) for run in runs]
+    counts = Counter(key for params in held for key in params)
     absent = object()
-    differing = [key for key in counts if len({_hashable(run.params.get(key, absent)) for run in runs}) > 1]
+    differing = [key for key in counts if len({_hashable(params.get(key, absent)) for params in held}) > 1]
     return sorted(differing, key=lambda key: (-counts[key], key))
+
+
+def _params(run: Run) -> dict[str, Any]:
+    """What was logged, and what `-P` gave: a command may hold `${params.x}` of a parameter that no stage declares. The
+    lists that a sweep went through are no values; those are its points'."""
+    return run.params if "mlo.sweep" in run.tags else {**run.overrides, **run.params}
 
 
 def _hashable(value: Any) -> Any:
@@ -151,7 +158,7 @@ def _row(workspace: Workspace, run: Run) -> RunRow:
         commit=run.commit,
         dirty=run.dirty,
         model=run.model is not None,
-        params=run.params,
+        params=_params(run),
         metrics=run.metrics,
         tags=run.tags,
         parent=run.parent,
@@ -172,7 +179,8 @@ def show_run(workspace: Workspace, text: str) -> RunDetail:
     age_s, seconds = _times(workspace, run)
     summaries = tuple(_summary(key, points, run.metrics[key]) for key, points in history.items())
     points = tuple(_row(workspace, point) for point in reversed(workspace.runs.list(parent=run.id)))
-    return RunDetail(run, age_s, seconds, summaries, points)
+    shown = msgspec.structs.replace(run, params=_params(run))
+    return RunDetail(shown, age_s, seconds, summaries, points)
 
 
 def _summary(key: str, points: Sequence[Metric], latest: float) -> MetricSummary:
@@ -202,7 +210,7 @@ def compare_runs(workspace: Workspace, texts: Sequence[str]) -> RunComparison:
         raise UsageError("comparing takes two different runs", hint="mlo runs compare 3f2a 9c01")
     return RunComparison(
         runs=tuple(_row(workspace, run) for run in runs),
-        params=_compare(runs, lambda run: run.params),
+        params=_compare(runs, _params),
         metrics=_compare(runs, lambda run: run.metrics),
         inputs=_compare(runs, lambda run: run.inputs),
         outputs=_compare(runs, lambda run: _digests(run.outputs)),

@@ -10,6 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.checkouts import copy_file
 from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.pipeline.graph import Graph, Node, inside, overlap
 from mlops_cli.core.pipeline.param_files import split
@@ -18,7 +19,8 @@ from mlops_cli.core.pipeline.worktree import LITTER
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.store.checkout import Wanted, restore_all
-from mlops_cli.core.workflows.plan import RunRequest, graph_of, selected
+from mlops_cli.core.store.protocol import ObjectMissing
+from mlops_cli.core.workflows.plan import RunRequest, graph_of, refill_of, selected
 from mlops_cli.core.workflows.workspace import Workspace
 
 _LITTER = frozenset(map(os.fsdecode, LITTER))
@@ -142,11 +144,24 @@ def _bring_data(copy: Workspace, request: RunRequest, wanted: dict[str, Entry], 
         from mlops_cli.core.workflows.transfer import bring_entries
 
         bring_entries(copy, opened(copy), wanted)
+    _refuse_lost(copy, request, wanted)
     items = [Wanted(entry, copy.root / path, only=_parts(path, read)) for path, entry in wanted.items()]
     done = restore_all(copy.store, copy.index, items, link=copy.project.cache.link, progress=copy.progress)
     for path, changes in zip(wanted, done, strict=True):
         changes.raise_if_incomplete(path, refill=copy.store.refill)
     copy.index.save()
+
+
+def _refuse_lost(copy: Workspace, request: RunRequest, wanted: dict[str, Entry]) -> None:
+    """Name what the cache has nothing of, all at once."""
+    lost = {
+        path: entry
+        for path, entry in wanted.items()
+        if not copy.store.has(entry.name) and not os.path.lexists(copy.root / path)
+    }
+    if lost:
+        named = name_some([f"{path} ({entry.digest})" for path, entry in lost.items()])
+        raise ObjectMissing(f"the cache does not have {named}", hint=refill_of(copy, request))
 
 
 def _parts(path: str, read: Sequence[str]) -> tuple[bytes, ...]:
