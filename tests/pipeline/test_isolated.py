@@ -126,7 +126,7 @@ def test_what_stages_declare_and_git_does_not_track_comes_along(here: Path) -> N
     result = isolated(here)
     run_ = workspace(here).runs.get(result.run)
     assert workspace(here).store.read(run_.outputs["out.txt"].name).decode() == "newownlr: 1\n"
-    assert set(run_.code) == {"own.py", "p.yaml"}
+    assert set(run_.code) == {"own.py", "p.yaml", "src/new.py"}
     # The key is the work tree's own, so what ran here is not run there again.
     assert statuses(run(here)) == {"s": "restored"}
 

@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from mlops_cli.core.base.files import machine_errors
@@ -62,7 +62,7 @@ class Repository:
                 if place.parent not in made:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     made.add(place.parent)
-                copy_file(self.top / path, place)
+                copy_file(self.top / path, place, self.top, target)
 
     def extract(self, commit: str, target: Path) -> list[str]:
         """Every file of a commit; returns its submodules, which are left out.
@@ -77,7 +77,12 @@ class Repository:
                 if done.returncode != 0:
                     raise self._mute(question[0], done.stderr.decode("utf-8", "replace").strip())
             entries = self._asked("ls-tree", "-r", "-z", commit).split(b"\0")
-        return [os.fsdecode(entry.partition(b"\t")[2]) for entry in entries if entry.startswith(b"160000 ")]
+            for path in _of_kind(entries, b"120000 "):
+                if (target / path).is_symlink():  # where the file system has no links, git writes a file
+                    text = _redirected(os.readlink(target / path), self.top / path, target / path, self.top, target)
+                    (target / path).unlink()
+                    os.symlink(text, target / path)
+        return _of_kind(entries, b"160000 ")
 
     def _asked(self, *question: str) -> bytes:
         said = _git(self.top, self._environ, *question)
@@ -89,15 +94,49 @@ class Repository:
         return ProjectError(f"git {question} gave no answer in {self.top}: {why}", hint=f"git -C {self.top} status")
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """A file with its exec bits, or a symbolic link as such. What is neither, or is not there any more, is left out."""
+def copy_file(source: Path, target: Path, top: Path, copy_top: Path) -> None:
+    """A file with its exec bits, or a symbolic link as such. What is neither, or is not there any more, is left out.
+
+    A link that leads to a place below `top` leads to the same place below `copy_top`, whatever way it takes there.
+    """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = source.lstat()
         if stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(source), target)
+            os.symlink(_redirected(os.readlink(source), source, target, top, copy_top), target)
         elif stat.S_ISREG(status.st_mode):
             shutil.copyfile(source, target)
             target.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
+
+
+def copy_folder(source: Path, target: Path, *, without: Collection[str] = ()) -> None:
+    """All that a folder holds except the files `without`, relative to it."""
+    with machine_errors(f"cannot write {target}"):
+        for folder, folders, files in os.walk(source):
+            place = target / Path(folder).relative_to(source)
+            place.mkdir(parents=True, exist_ok=True)
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            for name in (*files, *links):
+                if (place / name).relative_to(target).as_posix() not in without:
+                    copy_file(Path(folder) / name, place / name, source, target)
+
+
+def _redirected(text: str, source: Path, target: Path, top: Path, copy_top: Path) -> str:
+    """What the link `source` says, for its copy `target`."""
+    inside = os.path.normpath(os.path.join(target.relative_to(copy_top).parent, text))
+    if not os.path.isabs(text) and inside.split(os.sep)[0] != os.pardir:
+        return text
+    goal = os.path.normpath(os.path.join(os.path.realpath(source.parent), text))
+    # Also by what the links on the way say: one from outside may lead back in.
+    for place in (goal, os.path.realpath(goal)):
+        for root in (os.fspath(top), os.path.realpath(top)):
+            if place == root or place.startswith(f"{root}{os.sep}"):
+                return os.path.relpath(copy_top / os.path.relpath(place, root), target.parent)
+    return goal
+
+
+def _of_kind(entries: Iterable[bytes], mode: bytes) -> list[str]:
+    """The paths among the lines of `git ls-tree` whose mode it is."""
+    return [os.fsdecode(entry.partition(b"\t")[2]) for entry in entries if entry.startswith(mode)]
 
 
 def _git(folder: Path, environ: Mapping[str, str], *question: str) -> bytes | None:

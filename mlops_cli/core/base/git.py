@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Sequence
@@ -157,6 +158,16 @@ def begin_tracked(root: Path, paths: Collection[str]) -> Callable[[], list[str]]
         return [name for name in found if any(str(at) in wanted for at in (name, *PurePosixPath(name).parents))]
 
     return answer
+
+
+def begin_others(root: Path, folders: Collection[str]) -> Callable[[], list[str]]:
+    """Ask git at once for the files below any of `root/folders` that it does not track, ignored ones as well, relative
+    to the root; a folder that is a repository of its own is named as such."""
+    if not folders:
+        return list
+    asked = [f":(literal){path}" for path in folders]
+    said = _ask(root, "ls-files", "-z", "--others", "--", *asked, ":(exclude,literal).mlo")
+    return lambda: [name.rstrip("/") for name in os.fsdecode(said() or b"").split("\0") if name]
 
 
 def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:

@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mlops_cli.core.base.git import begin_tracked
+from mlops_cli.core.base.git import begin_others, begin_tracked
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.pipeline.graph import overlap
+from mlops_cli.core.pipeline.graph import inside, overlap
 from mlops_cli.core.pipeline.worktree import LITTER, WorkTree
 
 MAX_BYTES, MAX_FILES = 1_000_000, 500  # of one file or folder; what is larger is data that should be added
 
 
 def begin_untracked(
-    tree: WorkTree, root: Path, read: Iterable[str], made: Collection[str]
+    tree: WorkTree,
+    root: Path,
+    read: Iterable[str],
+    made: Collection[str],
+    brought: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[], dict[str, Entry]]:
-    """Ask git at once, and answer later: those of the paths `read` that are neither `made` by mlo nor known to git,
-    file by file, and kept in the store.
+    """Ask git at once, and answer later: the files at or below the paths `read` that are neither `made` by mlo nor
+    known to git, kept in the store. `brought` is the answer where git is not to be asked: the files of each path.
     """
-    own = [path for path in sorted(read) if not any(overlap(path, other) for other in made)]
+    if brought is not None:
+        return lambda: _all_kept(tree, root, brought, made)
+    own = [path for path in sorted(read) if not any(inside(path, other) for other in made)]
     known = begin_tracked(root, own)
+    others = begin_others(root, [path for path in own if (root / path).is_dir()])
 
     def answer() -> dict[str, Entry]:
-        tracked = known()
-        kept: dict[str, Entry] = {}
+        tracked, loose = known(), others()
+        found: dict[str, list[str]] = {}
         for path in own:
-            if not any(overlap(path, name) for name in tracked):
-                kept |= {file: _kept(tree, root / file) for file in _files(root, path)}
-        return kept
+            partly = any(overlap(path, name) for name in tracked)
+            begin = [name for name in loose if inside(name, path)] if partly else [path]
+            found[path] = [file for name in begin for file in files_below(root, name)]
+        return _all_kept(tree, root, found, made)
 
     return answer
+
+
+def files_below(root: Path, path: str) -> list[str]:
+    """The files at or below a path, litter left out."""
+    found = sorted((root / path).rglob("*")) if (root / path).is_dir() else [root / path]
+    names = [file.relative_to(root) for file in found if file.is_file()]
+    return [name.as_posix() for name in names if LITTER.isdisjoint(os.fsencode(part) for part in name.parts)]
+
+
+def _all_kept(
+    tree: WorkTree, root: Path, found: Mapping[str, Sequence[str]], made: Collection[str]
+) -> dict[str, Entry]:
+    """Of each path its files; none of them where they are too many or too large to be code."""
+    kept: dict[str, Entry] = {}
+    for files in found.values():
+        own = [file for file in files if not any(inside(file, other) for other in made) and (root / file).is_file()]
+        if len(own) <= MAX_FILES and sum((root / file).stat().st_size for file in own) <= MAX_BYTES:
+            kept |= {file: _kept(tree, root / file) for file in own}
+    return kept
 
 
 def _kept(tree: WorkTree, file: Path) -> Entry:
     status = file.stat()
     return Entry(str(tree.store.put_file(file)), "file", status.st_size, executable=bool(status.st_mode & 0o100))
-
-
-def _files(root: Path, path: str) -> list[str]:
-    """The files at or below a path; none where they are too many or too large to be code."""
-    found, size = [], 0
-    inside = sorted((root / path).rglob("*")) if (root / path).is_dir() else [root / path]
-    for file in inside:
-        if not file.is_file() or not LITTER.isdisjoint(os.fsencode(part) for part in file.parts):
-            continue
-        found.append(file.relative_to(root).as_posix())
-        size += file.stat().st_size
-        if size > MAX_BYTES or len(found) > MAX_FILES:
-            return []
-    return found

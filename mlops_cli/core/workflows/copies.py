@@ -7,18 +7,19 @@ nobody uses any more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from mlops_cli.core.base.checkouts import Repository
+from mlops_cli.core.base.checkouts import Repository, copy_folder
 from mlops_cli.core.base.files import FileLock, machine_errors
 from mlops_cli.core.base.git import Commit, head
 from mlops_cli.core.errors import Locked, NotFound, ProjectError
@@ -35,7 +36,7 @@ from mlops_cli.core.tracking.processes import is_alive
 from mlops_cli.core.workflows.asking import command_line_of
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import Origin, RunResult, plan_run, run_pipeline
-from mlops_cli.core.workflows.supplies import Supplied, lay_out_own, supply
+from mlops_cli.core.workflows.supplies import Source, Supplied, bring_loose, lay_out_own, supply
 from mlops_cli.core.workflows.workspace import Workspace
 
 VERSION = 1
@@ -51,38 +52,45 @@ class Home(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """`.mlo/copies/<sweep>/snapshot`: the code that all points of a sweep run. `loose` are the files in it, relative to
+    the project, that git does not track."""
+
+    commit: Commit | None
+    loose: tuple[str, ...]
+    version: int = VERSION
+
+
 class Copy:
     """A working copy while it is in use: `workspace` is the project in it, `commit` tells what its code is."""
 
     def __init__(
-        self, main: Workspace, folder: Path, repository: Repository | None, revision: str | None, commit: str | None
+        self, main: Workspace, folder: Path, source: Source, commit: Callable[[], Commit | None], revision: str | None
     ) -> None:
         self._main = main
+        self._folder = folder
+        self._source = source
         self._revision = revision
-        self.commit: Callable[[], Commit | None] = lambda: head(main.root)
-        if commit is not None:
-            self.commit = lambda: Commit(commit, None, b"")
-        prefix = repository.prefix if repository is not None else ""
+        self.commit = commit
+        prefix = source.prefix
         self.root = folder / "tree" / prefix
-        home = Home(str(main.paths.cache), prefix)
-        (folder / "home").write_bytes(msgspec.json.encode(home))
+        (folder / "home").write_bytes(msgspec.json.encode(Home(str(main.paths.cache), prefix)))
         self.root.mkdir(parents=True)
-        if repository is not None and commit is not None:
-            left_out = repository.extract(commit, folder / "tree")
-            _remove(self.root / ".mlo")  # if somebody committed one: it is no code, and the copy has one of its own
-            if left_out:
-                main.progress.note(f"not in the copy: the submodules {', '.join(left_out)}")
-            if not (self.root / FILE_NAME).is_file():
-                raise NotFound(f"{revision} has no {FILE_NAME}", hint=f"git log --oneline -- {FILE_NAME}")
-        else:
-            if repository is not None:
-                repository.copy_tracked(folder / "tree")
-            lay_out_own(main, self.root)
-        self.workspace = main.at(self.root)
+
+    @functools.cached_property
+    def workspace(self) -> Workspace:
+        return self._main.at(self.root)
+
+    def keep(self, requests: Iterable[RunRequest], commit: Commit | None) -> None:
+        """Make this copy what the runs of the requests are copied from, with what they read and git does not track."""
+        self.commit = lambda: commit
+        loose = [path for request in requests for path in bring_loose(self.workspace, request, self._source)]
+        snapshot = Snapshot(commit, tuple(dict.fromkeys(loose)))
+        (self._folder / "snapshot").write_bytes(msgspec.json.encode(snapshot))
 
     def supply(self, request: RunRequest) -> Supplied:
         """Bring what the stages asked for read and git does not hold. Raises ProjectError, NotFound, ObjectMissing."""
-        return supply(self.workspace, request, None if self._revision is not None else self._main.root)
+        return supply(self.workspace, request, None if self._revision is not None else self._source)
 
     def origin(self, supplied: Supplied) -> Origin:
         tags = {"mlo.isolated": "true"}
@@ -106,7 +114,7 @@ def run_isolated(workspace: Workspace, request: RunRequest, *, watcher: Watcher 
 
     Raises as it does; NotFound for an unknown revision, ObjectMissing for added data that the cache has not.
     """
-    with _parent_lives(workspace, request), working_copy(workspace, request.revision) as copy, copy.explained():
+    with _parent_lives(workspace, request), _copy_for(workspace, request) as copy, copy.explained():
         if request.parent is not None:  # what started this process is not what anybody would type
             copy.workspace.command_line = command_line_of(request, workspace.environment)
         supplied = copy.supply(request)
@@ -129,12 +137,13 @@ def _parent_lives(workspace: Workspace, request: RunRequest) -> Iterator[None]:
     parent = workspace.runs.get(request.parent)
     if parent.is_over:
         raise RunOver(f"run {parent.short} is {parent.status}, so nothing can belong to it any more", hint="mlo run")
-    over = threading.Event()
+    over, died = threading.Event(), threading.Event()
     if parent.pid != os.getpid() and parent.host == socket.gethostname():
 
         def watch() -> None:
             while not over.wait(_LOOK_S):
                 if not is_alive(parent.pid, parent.born):
+                    died.set()
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
 
@@ -143,10 +152,55 @@ def _parent_lives(workspace: Workspace, request: RunRequest) -> Iterator[None]:
         yield
     finally:
         over.set()
+        if died.is_set():
+            clear_leftovers(workspace)  # the code that its points were copied from
+
+
+def _copied(main: Workspace, folder: Path, repository: Repository | None) -> Copy:
+    """The work tree as it stands."""
+    prefix, top = (repository.prefix, repository.top) if repository is not None else ("", main.root)
+    copy = Copy(main, folder, Source(main.root, top, folder / "tree", prefix), lambda: head(main.root), None)
+    if repository is not None:
+        repository.copy_tracked(folder / "tree")
+    lay_out_own(main, copy.root)
+    return copy
+
+
+def _extracted(main: Workspace, folder: Path, repository: Repository, revision: str, commit: str) -> Copy:
+    source = Source(main.root, repository.top, folder / "tree", repository.prefix)
+    copy = Copy(main, folder, source, lambda: Commit(commit, None, b""), revision)
+    left_out = repository.extract(commit, folder / "tree")
+    _remove(copy.root / ".mlo")  # if somebody committed one: it is no code, and the copy has one of its own
+    if left_out:
+        main.progress.note(f"not in the copy: the submodules {', '.join(left_out)}")
+    if not (copy.root / FILE_NAME).is_file():
+        raise NotFound(f"{revision} has no {FILE_NAME}", hint=f"git log --oneline -- {FILE_NAME}")
+    return copy
+
+
+def _again(main: Workspace, folder: Path, whence: Path) -> Copy:
+    """The code that a sweep began with. What git does not track of it comes to the points that read it."""
+    home = msgspec.json.decode((whence / "home").read_bytes(), type=Home)
+    snapshot = msgspec.json.decode((whence / "snapshot").read_bytes(), type=Snapshot)
+    top = whence / "tree"
+    source = Source(top / home.prefix, top, folder / "tree", home.prefix)
+    copy = Copy(main, folder, source, lambda: snapshot.commit, None)
+    loose = {(PurePosixPath(home.prefix) / path).as_posix() for path in snapshot.loose}
+    copy_folder(top, folder / "tree", without=loose)
+    return copy
+
+
+def _copy_for(workspace: Workspace, request: RunRequest) -> contextlib.AbstractContextManager[Copy]:
+    """The copy that a run needs: a point of a sweep has the code that the sweep began with."""
+    if request.revision is None and request.parent is not None:
+        whence = workspace.paths.copies / request.parent
+        if (whence / "snapshot").is_file():
+            return _used(workspace, secrets.token_hex(8), lambda folder: _again(workspace, folder, whence))
+    return working_copy(workspace, request.revision)
 
 
 @contextlib.contextmanager
-def working_copy(workspace: Workspace, revision: str | None = None) -> Iterator[Copy]:
+def working_copy(workspace: Workspace, revision: str | None = None, *, name: str | None = None) -> Iterator[Copy]:
     """A copy of the project as it stands, or as it was at a git revision, for as long as it is needed.
 
     Raises NotFound for an unknown revision, ProjectError if git is needed and absent.
@@ -154,15 +208,27 @@ def working_copy(workspace: Workspace, revision: str | None = None) -> Iterator[
     repository = Repository.around(workspace.root, workspace.environ)
     if revision is not None and repository is None:
         raise ProjectError(f"{workspace.root} is not in a git repository", hint="git init, and commit the project")
-    commit = repository.commit(revision) if revision is not None and repository is not None else None
+    if revision is not None and repository is not None:
+        make = functools.partial(
+            _extracted, repository=repository, revision=revision, commit=repository.commit(revision)
+        )
+    else:
+        make = functools.partial(_copied, repository=repository)
+    with _used(workspace, name or secrets.token_hex(8), lambda folder: make(workspace, folder)) as copy:
+        yield copy
+
+
+@contextlib.contextmanager
+def _used(workspace: Workspace, name: str, make: Callable[[Path], Copy]) -> Iterator[Copy]:
+    """Make a copy, hold its lock while it is in use, and remove it."""
     clear_leftovers(workspace)
-    folder = workspace.paths.copies / secrets.token_hex(8)
+    folder = workspace.paths.copies / name
     lock = FileLock(folder / "lock", command=workspace.command_line)
     with machine_errors(f"cannot write {folder}"):
         with _alone(workspace).held():
             lock.acquire()
         try:
-            yield Copy(workspace, folder, repository, revision, commit)
+            yield make(folder)
         finally:
             _remove(folder)
             lock.release()

@@ -7,7 +7,7 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -66,11 +66,11 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the code of a working copy comes from. `untracked` are the paths among it that no commit holds, `tags`
+    """Where the code of a working copy comes from. `untracked` are its files that no commit holds, `tags`
     what the run is to say of it."""
 
     commit: Callable[[], Commit | None]
-    untracked: tuple[str, ...] = ()
+    untracked: Mapping[str, Sequence[str]] = {}
     tags: dict[str, str] = {}
 
 
@@ -276,9 +276,9 @@ class _Runner:
         graph = self._pipeline.graph
         made = [*self._pipeline.lock.data, *(path for node in graph.nodes.values() for path in node.outs)]
         read = {path for node in self._pipeline.nodes for path in node.files}
-        if self._origin is not None:  # the repository around a working copy knows nothing of it
-            read = set(self._origin.untracked)
-        return begin_untracked(self._pipeline.tree, self._workspace.root, read, made)
+        # The repository around a working copy knows nothing of it.
+        brought = self._origin.untracked if self._origin is not None else None
+        return begin_untracked(self._pipeline.tree, self._workspace.root, read, made, brought)
 
     def _with_code(self, run: Run, commit: Commit | None, code: dict[str, Entry]) -> Run:
         """The run with the code that it runs: commit, patch, and the files that it reads and git does not know."""

@@ -99,17 +99,17 @@ def run_sweep(workspace: Workspace, request: RunRequest, *, watcher: Watcher | N
 
     Raises UsageError, ProjectError and NotFound before anything runs; KeyboardInterrupt once no point runs any more.
     """
-    commit, nodes, axes = _looked_at(workspace, request)
-    with interruptible(stop := Stop()):
-        return _Sweep(workspace, request, axes, nodes, commit, watcher or Noting(workspace.progress), stop).run()
-
-
-def _looked_at(workspace: Workspace, request: RunRequest) -> tuple[Commit | None, list[Node], list[Axis]]:
-    """The code that the points run, the stages of all of them, and the grid; everything refused that can be by now."""
-    if request.revision is None:
-        return head(workspace.root), *_stages(workspace, request)
-    with working_copy(workspace, request.revision) as copy:
-        return copy.commit(), *_stages(copy.workspace, request)
+    sweep, commit = secrets.token_hex(16), head(workspace.root)
+    # The points run the code of now, whatever happens to the work tree and the branches while they do.
+    with working_copy(workspace, request.revision, name=sweep) as copy:
+        nodes, axes = _stages(copy.workspace, request)
+        if request.revision is not None:
+            commit = copy.commit()
+        else:
+            copy.keep((_request(request, point) for point in points_of(axes)), commit)
+        with interruptible(stop := Stop()):
+            watcher = watcher or Noting(workspace.progress)
+            return _Sweep(workspace, request, sweep, axes, nodes, commit, watcher, stop).run()
 
 
 def _stages(workspace: Workspace, request: RunRequest) -> tuple[list[Node], list[Axis]]:
@@ -158,6 +158,7 @@ class _Sweep:
         self,
         workspace: Workspace,
         request: RunRequest,
+        sweep: str,
         axes: list[Axis],
         nodes: Sequence[Node],
         commit: Commit | None,
@@ -166,12 +167,12 @@ class _Sweep:
     ) -> None:
         self._workspace = workspace
         self._request = request
+        self._id = sweep
         self._axes = axes
         self._points = points_of(axes)
         self._commit = commit
         self._watcher = watcher
         self._stop = stop
-        self._id = secrets.token_hex(16)
         self._machine = Machine.here(workspace.environ)
         self._gpus = max((node.stage.resources.gpus for node in nodes), default=0)
         self._width = self._fitting(nodes)
@@ -260,7 +261,8 @@ class _Sweep:
 
     def _start(self, point: Point) -> None:
         place, said = self._free.pop(0), tempfile.TemporaryFile()  # noqa: SIM115 - closed when the point is settled
-        request = msgspec.structs.replace(_request(self._request, point), parent=self._id)
+        revision = self._commit.sha if self._request.revision is not None and self._commit is not None else None
+        request = msgspec.structs.replace(_request(self._request, point), parent=self._id, revision=revision)
         overlay = ["--env", self._workspace.environment] if self._workspace.environment else []
         # -P: the folder of the project must not stand among the places where Python looks for modules.
         command = [sys.executable, "-P", "-m", "mlops_cli", *arguments_of(request), *overlay, "--json", "--quiet"]
