@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -77,6 +78,11 @@ def statuses(result: RunResult) -> dict[str, str]:
     return {record.name: record.status for record in result.stages}
 
 
+def hear_hangups() -> None:
+    """Under nohup SIGHUP is ignored, by those one starts as well; not by a run that is to be ended by it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_mlo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "mlops_cli", *(arguments or ("run",))],
@@ -84,6 +90,7 @@ def start_mlo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=hear_hangups,  # noqa: PLW1509 - it starts no thread and takes no lock
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline_faults import hear_hangups
 
 from mlops_cli.core.pipeline.process import marked
 from mlops_cli.core.project import yaml12
@@ -58,6 +59,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_hangups,  # noqa: PLW1509 - it starts no thread and takes no lock
     )
 
 

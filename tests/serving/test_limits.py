@@ -10,8 +10,9 @@ import httpx
 import pytest
 from serving_kit import ROW, running, served
 
+from mlops_cli.core.base.sizes import parse_size
 from mlops_cli.core.errors import UsageError
-from mlops_cli.core.serving.limits import Limits, parse_size
+from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Served
 
 JSON = {"content-type": "application/json"}
