@@ -71,7 +71,7 @@ class Executor:
                 self._below[other].append(name)
         self._ready = [self._order[name] for name, above in self._waits_for.items() if not above]
         heapq.heapify(self._ready)
-        self._turn = Turn(around, admission.machine, self._decide)
+        self._turn = Turn(around, admission.machine, self._decide, planner.forget)
         self._working: dict[str, threading.Thread] = {}
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._results: dict[str, Result] = {}

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
+
+import msgspec
+
+from mlops_cli.core.base.records import Logged
 
 MASK = b"***"
 _MIN_LINE = 4  # of a value of several lines a shorter line says nothing, and `}` would be masked everywhere
@@ -43,6 +48,23 @@ class Mask:
         """A whole text."""
         return self._pattern.sub(MASK, data) if self._pattern is not None else data
 
+    def text(self, text: str) -> str:
+        if self._pattern is None:
+            return text
+        return self.mask(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+
+    def value(self, value: Any) -> Any:
+        """Plain data: every text and key of it; a number goes if it is a secret as a whole."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.value(key): self.value(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(inner) for inner in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.text(str(value)) == MASK.decode():
+            return MASK.decode()
+        return value
+
     def _doubtful(self, text: bytes) -> int:
         """Where the longest end of the text starts that begins a secret without being one to its end."""
         longest = len(self._words[0])
@@ -57,6 +79,17 @@ class Mask:
         """`start`, or the end of a whole secret that begins before it and reaches over it."""
         spans = self._pattern.finditer(text) if self._pattern is not None else ()
         return next((match.end() for match in spans if match.start() < start < match.end()), start)
+
+
+def masked(logged: Logged, mask: Mask) -> Logged:
+    """What a script logged, with no secret in any name or text. The path of a model stays: the model is found by it."""
+    return msgspec.structs.replace(
+        logged,
+        params={mask.text(name): mask.value(value) for name, value in logged.params.items()},
+        metrics=tuple(msgspec.structs.replace(it, key=mask.text(it.key)) for it in logged.metrics),
+        tags={mask.text(name): mask.text(value) for name, value in logged.tags.items()},
+        artifacts={mask.text(name): entry for name, entry in logged.artifacts.items()},
+    )
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -33,10 +33,6 @@ class ParamFiles:
             self._read[file] = self._load(file, stage)
         return self._read[file]
 
-    def forget(self) -> None:
-        """A stage ran: a file of parameters may be what it wrote."""
-        self._read.clear()
-
     def _load(self, file: str, stage: str) -> dict[str, Any]:
         try:
             path = safe_join(self._root, file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlops_cli.core.errors import ProjectError, UsageError
@@ -74,6 +75,19 @@ def declared(params: Mapping[str, Any], names: Sequence[str], stage: str, files:
         if not _finite(values[name]):
             raise ProjectError(f"the parameter {name} holds NaN or an infinity", hint="give it a finite value")
     return values
+
+
+def changed_files(values: Mapping[str, Any], stage: str, root: Path) -> list[str]:
+    """The files that do not hold any more what was declared of them."""
+    files, changed = ParamFiles(root), []
+    for name, value in values.items():
+        place = split(name)
+        try:
+            if place is not None and place[0] not in changed and declared({}, [name], stage, files)[name] != value:
+                changed.append(place[0])
+        except ProjectError:
+            changed.append(name.partition(":")[0])
+    return changed
 
 
 def nested(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

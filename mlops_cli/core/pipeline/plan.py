@@ -126,6 +126,10 @@ class Planner:
         """Whether the stage is left as it stands, whatever became of what it reads."""
         return node.stage.frozen and node.name not in self._wishes.forced
 
+    def forget(self) -> None:
+        """Read the files of parameters again: somebody may have edited them, or a stage written them."""
+        self._files, self._declared = ParamFiles(self._tree.root), {}
+
     def params_of(self, node: Node) -> dict[str, Any]:
         """The values of the parameters that a stage declares. Raises ProjectError."""
         if node.name not in self._declared:
@@ -198,17 +202,17 @@ class Planner:
         return lambda path: self._foreseen_entry(path, node, foreseen)
 
     def _foreseen_entry(self, path: str, node: Node, foreseen: Mapping[str, Verdict]) -> Entry | None:
+        back: dict[str, Entry] = {}  # all else stands in the work tree already, even where the cache has lost it
         for maker in node.feeds.get(path, ()):
             verdict = foreseen.get(maker)
-            if verdict is None or verdict.result is None or verdict.decision.action == "cached":
-                continue  # it stands in the work tree already, even where the cache has lost it
-            outs = verdict.result.outs
-            for out, entry in outs.items():
-                if out == path:
-                    return entry
-                if inside(path, out):
-                    return self._tree.below(entry, path.removeprefix(out + "/"))
-        return self._tree.entry(path)
+            if verdict is not None and verdict.result is not None and verdict.decision.action == "restored":
+                back |= verdict.result.outs
+        for out, entry in back.items():
+            if out == path:
+                return entry
+            if inside(path, out):
+                return self._tree.below(entry, path.removeprefix(out + "/"))
+        return self._tree.entry_with(path, {out: entry for out, entry in back.items() if inside(out, path)})
 
     # -- one stage -----------------------------------------------------------------------------------------
 

@@ -13,20 +13,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import MachineError, StageFailed
 from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.pipeline.masking import Mask
+from mlops_cli.core.pipeline.output import Echo, Output
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
-DRAIN_S = 1.0  # for the rest of the output once nobody of the group is left
+_KILLED_S = 1.0  # for the system to end what was killed
 _TICK_S = 0.2
-_BLOCK = 1 << 16
 _CHECK_CMD = "check cmd in mlo.yaml and PATH"
-
-Echo = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +63,12 @@ def run_process(
     with log_file:
         with _held_back() as interrupts:
             process = _start(arguments, folder, environ)
-            reader = threading.Thread(target=_drain, args=(process, log_file, echo, mask or Mask()), daemon=True)
+            pipe = cast(BinaryIO, process.stdout)
+            output = Output(pipe, cast(BinaryIO, log_file), echo, mask or Mask())
             ended = threading.Event()
             waiter = threading.Thread(target=_wait, args=(process, ended), daemon=True)
             try:
-                reader.start()
+                output.start()
                 waiter.start()
             except RuntimeError as error:  # the system has no thread left for us
                 end_group(process.pid, 0)
@@ -82,7 +81,7 @@ def run_process(
             end_group(process.pid, grace_s, stop)
             process.wait()
             waiter.join()
-            reader.join(DRAIN_S)
+            output.finish(stop)
     code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     return Exited(code, timed_out, time.monotonic() - begun)
 
@@ -133,38 +132,6 @@ def _start(arguments: list[str], folder: Path, environ: Mapping[str, str]) -> su
         raise StageFailed(f"cannot start {arguments[0]!r}: {error}", hint=_CHECK_CMD) from None
 
 
-def _drain(process: subprocess.Popen[bytes], log_file: BinaryIO, echo: Echo | None, mask: Mask) -> None:
-    handle = process.stdout.fileno() if process.stdout is not None else -1
-    keeps, echoes = True, echo is not None
-
-    def pass_on(block: bytes) -> None:
-        # A full disk or a closed terminal must not stop the reading: the stage would block on a full pipe.
-        nonlocal keeps, echoes
-        if keeps:
-            try:
-                log_file.write(block)
-            except (OSError, ValueError):  # full, or closed since a process that fled its group still prints
-                keeps = False
-        if echoes and echo is not None:
-            try:
-                echo(block)
-            except (OSError, ValueError):
-                echoes = False
-
-    # Whoever reads closes: a process that fled its group may keep the pipe open for longer than anybody waits.
-    with process.stdout or contextlib.nullcontext():
-        while True:
-            try:
-                block = os.read(handle, _BLOCK)
-            except OSError:
-                block = b""
-            shown = mask.feed(block) if block else mask.rest()
-            if shown:
-                pass_on(shown)
-            if not block:
-                return
-
-
 def end_group(group: int, grace_s: float = GRACE_S, stop: Stop | None = None) -> None:
     """SIGTERM to a group, SIGKILL to what is left of it after `grace_s`; a second interrupt kills at once."""
     if not _signal(group, signal.SIGTERM):
@@ -176,7 +143,7 @@ def end_group(group: int, grace_s: float = GRACE_S, stop: Stop | None = None) ->
         raise
     if not gone:
         _signal(group, signal.SIGKILL)
-        _gone(lambda: _lives(group), DRAIN_S)
+        _gone(lambda: _lives(group), _KILLED_S)
 
 
 def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S, stop: Stop | None = None) -> int:
@@ -196,7 +163,7 @@ def end_marked(marks: Mapping[str, str], grace_s: float = GRACE_S, stop: Stop | 
     if not _gone(are_there, grace_s, stop):
         for process in marked(marks):
             _tell(process, signal.SIGKILL)
-        _gone(are_there, DRAIN_S)
+        _gone(are_there, _KILLED_S)
     return len(told)
 
 

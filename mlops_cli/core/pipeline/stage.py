@@ -18,7 +18,7 @@ from mlops_cli.core.base.clock import Clock, parse_duration
 from mlops_cli.core.base.digest import canonical_json
 from mlops_cli.core.base.progress import Progress
 from mlops_cli.core.base.records import Entry, Logged, LoggedModel, Metric
-from mlops_cli.core.errors import IntegrityError, MloError, NotFound, Refused, StageFailed
+from mlops_cli.core.errors import MloError, Refused, StageFailed
 from mlops_cli.core.pipeline.admission import Slot
 from mlops_cli.core.pipeline.command import Opened, Prepared, prepare
 from mlops_cli.core.pipeline.environment import stage_environment
@@ -26,14 +26,14 @@ from mlops_cli.core.pipeline.errors import StageBroke, would_overwrite
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.pipeline.journal import Journal
-from mlops_cli.core.pipeline.masking import Mask
+from mlops_cli.core.pipeline.masking import Mask, masked
 from mlops_cli.core.pipeline.metrics import read_metrics
-from mlops_cli.core.pipeline.params import nested
+from mlops_cli.core.pipeline.params import changed_files, nested
 from mlops_cli.core.pipeline.process import GRACE_S, Exited, end_marked, run_process, tail
 from mlops_cli.core.pipeline.reasons import Inputs
 from mlops_cli.core.pipeline.results import Result, ResultCache
 from mlops_cli.core.pipeline.watching import Unwatched, Watcher
-from mlops_cli.core.pipeline.worktree import WorkTree
+from mlops_cli.core.pipeline.worktree import WorkTree, checks_digests, put_back
 from mlops_cli.core.project.paths import ProjectPaths
 from mlops_cli.core.project.stages import Environment
 from mlops_cli.core.store.protocol import ChangedWhileRead, UnsupportedFile
@@ -189,7 +189,7 @@ class StageRun:
                 timeout_s=parse_duration(stage.timeout) if stage.timeout is not None else None,
                 grace_s=around.grace_s,
                 stop=around.stop,
-                mask=Mask(around.environ[name] for name in stage.secrets),
+                mask=self._mask(),
             )
         except StageFailed as error:
             raise self._broke(f"stage {self._node.name} did not start: {error.message}", hint=error.hint) from None
@@ -256,6 +256,7 @@ class StageRun:
         if missing:
             raise self._broke(f"stage {node.name} ended well but did not write {', '.join(missing)}")
         changed = [path for path, digest in self._inputs.deps.items() if self._digest(path) != digest]
+        changed += changed_files(self._inputs.params, node.name, self._around.paths.root)
         if node.stage.notebook is not None and self._changed_notebook(node.stage.notebook):
             changed.append(node.stage.notebook)
         if changed:
@@ -295,7 +296,10 @@ class StageRun:
         return digests
 
     def _collect(self) -> None:
-        self.logged = self._around.read_spool(self._around.spool(self._node.name))
+        self.logged = masked(self._around.read_spool(self._around.spool(self._node.name)), self._mask())
+
+    def _mask(self) -> Mask:
+        return Mask(self._around.environ[name] for name in self._node.stage.secrets)
 
     def _completed(self, outs: Mapping[str, Entry]) -> Logged:
         """What the script logged, with the metrics of its files, its log, and the model's content."""
@@ -333,15 +337,33 @@ class StageRun:
     # -- failing -------------------------------------------------------------------------------------------
 
     def _undo(self, previous: Mapping[str, Entry | None]) -> None:
+        """What made the stage fail is what must be raised, so all that goes wrong here becomes a note. The page stays
+        open where the machine is to blame: the next mlo tries again."""
         around = self._around
         self._tree.forget()
-        for problem in put_back(self._tree, previous, around.failed):
-            around.progress.note(problem)  # what made the stage fail is what must be raised
+        fine = [self._tried(partial(self._restore, {path: entry})) for path, entry in previous.items()]
+        if all([*fine, self._tried(self._keep_artifacts), self._tried(self._keep_log)]):
+            self._tried(lambda: around.journal.settle(self._node.name))
+
+    def _tried(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except (MloError, OSError) as error:
+            self._around.progress.note(f"{self._node.name}: after its failure, {error}")
+            return False
+        return True
+
+    def _restore(self, previous: Mapping[str, Entry | None]) -> None:
+        for problem in put_back(self._tree, previous, self._around.failed):
+            self._around.progress.note(problem)
+
+    def _keep_artifacts(self) -> None:
         self.logged = msgspec.structs.replace(self.logged, artifacts=self._artifacts())
+
+    def _keep_log(self) -> None:
         if self._log.exists() and self._log.stat().st_size:
             self._kept_log.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self._log, self._kept_log)
-        around.journal.settle(self._node.name)
 
     @property
     def _kept_log(self) -> Path:
@@ -374,26 +396,3 @@ def file_metrics(tree: WorkTree, node: Node, time_ms: int) -> tuple[Metric, ...]
         return tuple(metric for path in node.metrics for metric in read_metrics(tree.path(path), path, time_ms=time_ms))
     except StageFailed as error:
         raise type(error)(f"stage {node.name} wrote {error.message}", hint=error.hint) from None
-
-
-def checks_digests(tree: WorkTree, files: Sequence[str]) -> dict[str, str]:
-    entries = {file: tree.entry(file) for file in files}
-    return {file: entry.digest for file, entry in entries.items() if entry is not None}
-
-
-def put_back(tree: WorkTree, previous: Mapping[str, Entry | None], failed: Path) -> list[str]:
-    """Move what stands at the outputs to `failed`, and bring back what stood there before.
-
-    Returns what to tell of those that the cache cannot give back any more: there is nothing left to wait for.
-    """
-    problems = []
-    for path, entry in previous.items():
-        if tree.holds(path, entry):
-            continue
-        tree.put_aside(path, failed)
-        if entry is not None:
-            try:
-                tree.bring_back(path, entry)
-            except (NotFound, IntegrityError) as error:
-                problems.append(f"{path} is not as before: {error.message}")
-    return problems

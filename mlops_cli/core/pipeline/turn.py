@@ -23,7 +23,8 @@ from mlops_cli.core.pipeline.reasons import Decision, Inputs
 from mlops_cli.core.pipeline.recovery import recover
 from mlops_cli.core.pipeline.requirements import refuse_unmet
 from mlops_cli.core.pipeline.results import Result
-from mlops_cli.core.pipeline.stage import StageRun, Surroundings, checks_digests
+from mlops_cli.core.pipeline.stage import StageRun, Surroundings
+from mlops_cli.core.pipeline.worktree import checks_digests
 
 
 @dataclass(slots=True)
@@ -39,12 +40,20 @@ class Outcome:
 
 
 class Turn:
-    """Takes the turns of one run's stages. `decide` is asked with the desk held."""
+    """Takes the turns of one run's stages. `decide` and `forget`, which makes it read parameters again, are asked with
+    the desk held."""
 
-    def __init__(self, around: Surroundings, machine: Machine, decide: Callable[[Node], Verdict]) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        machine: Machine,
+        decide: Callable[[Node], Verdict],
+        forget: Callable[[], None],
+    ) -> None:
         self._around = around
         self._machine = machine
         self._decide = decide
+        self._forget = forget
 
     def at_once(self, node: Node, verdict: Verdict) -> Outcome | None:
         """The outcome of a stage that is up to date, if there is nothing to do for it: not even bytes to keep that the
@@ -73,6 +82,7 @@ class Turn:
         with around.desk:
             recover(around)
             around.tree.forget((*node.outs, *node.deps))
+            self._forget()
             outcome.verdict = self._decide(node)
         if not outcome.verdict.runs:
             self._reuse(outcome)
@@ -97,6 +107,8 @@ class Turn:
             outcome.result = stage_run.run()
         finally:
             outcome.logged, outcome.seconds = stage_run.logged, stage_run.seconds
+            with self._around.desk:
+                self._forget()
         if before is not None and node.stage.deterministic:
             differing = [path for path, entry in outcome.result.outs.items() if before.outs.get(path) != entry]
             if differing:

@@ -17,7 +17,7 @@ from mlops_cli.core.store.index import Index
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.owning import unprotect
 from mlops_cli.core.store.snapshot import Survey, record, survey
-from mlops_cli.core.store.tree import DIR, TreeEntry, closure, encode, totals, walk
+from mlops_cli.core.store.tree import DIR, TreeEntry, closure, encode, item_of, totals, walk, walk_bytes
 
 # Programs leave these in folders of source code just by looking; a stage that reads such a folder did not change it.
 LITTER = frozenset(
@@ -61,6 +61,25 @@ class WorkTree:
         if name not in self._seen:
             self._seen[name] = self._look(name)
         return self._seen[name]
+
+    def entry_with(self, name: str, others: Mapping[str, Entry]) -> Entry | None:
+        """What a folder would hold with these entries, which the store has, at paths below it."""
+        if not all(entry.digest.startswith(self.store.algorithm) for entry in others.values()):
+            others = {}  # kept before the project changed its algorithm: no tree holds both
+        if not others:
+            return self.entry(name)
+        path = self.path(name).resolve()
+        items = dict(survey(self.index, path, self.store.algorithm).items) if path.is_dir() else {}
+        for other, entry in others.items():
+            place = os.fsencode(other.removeprefix(name + "/"))
+            items = {at: it for at, it in items.items() if at != place and not at.startswith(place + b"/")}
+            items[place] = item_of(entry, place.rpartition(b"/")[2])
+            items |= {place + b"/" + below: found for below, found in walk_bytes(self.store, entry)}
+            around = place.rpartition(b"/")[0]
+            while around and around not in items:
+                items[around] = TreeEntry(around.rpartition(b"/")[2], DIR, entry.digest, 0, 0)
+                around = around.rpartition(b"/")[0]
+        return _folder(items, self.store.algorithm)
 
     def forget(self, names: Iterable[str] | None = None) -> None:
         """A process ran: anything may have changed, or, with `names`, these paths may have."""
@@ -146,10 +165,7 @@ class WorkTree:
         """Remove what stands at the path; nothing is fine. The folder around it is made."""
         path = self.path(name)
         with machine_errors(f"cannot remove {name}"):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
         self._seen.pop(name, None)
 
@@ -165,8 +181,7 @@ class WorkTree:
         if not self.exists(name):
             return False
         with machine_errors(f"cannot move {name} to {target}"):
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
+            _remove(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
         self._seen.pop(name, None)
@@ -192,17 +207,53 @@ class WorkTree:
         return next((found.entry for path, found in walk(self.store, entry) if path == name), None)
 
 
+def _remove(path: Path) -> None:
+    """Whatever it is; nothing is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def checks_digests(tree: WorkTree, files: Sequence[str]) -> dict[str, str]:
+    entries = {file: tree.entry(file) for file in files}
+    return {file: entry.digest for file, entry in entries.items() if entry is not None}
+
+
+def put_back(tree: WorkTree, previous: Mapping[str, Entry | None], failed: Path) -> list[str]:
+    """Move what stands at the outputs to `failed`, and bring back what stood there before.
+
+    Returns what to tell of those that the cache cannot give back any more: there is nothing left to wait for.
+    """
+    problems = []
+    for path, entry in previous.items():
+        if tree.holds(path, entry):
+            continue
+        tree.put_aside(path, failed)
+        if entry is not None:
+            try:
+                tree.bring_back(path, entry)
+            except (NotFound, IntegrityError) as error:
+                problems.append(f"{path} is not as before: {error.message}")
+    return problems
+
+
 def without_litter(found: Survey, algorithm: str) -> Entry:
     """The entry of a folder as it would be without LITTER."""
     if not any(path.rpartition(b"/")[2] in LITTER for path in found.items):
         return found.entry
+    return _folder(found.items, algorithm)
+
+
+def _folder(items: Mapping[bytes, TreeEntry], algorithm: str) -> Entry:
+    """The entry of a folder that holds these items, by path, without LITTER; the digests of folders are made anew."""
     folders: dict[bytes, list[TreeEntry]] = {b"": []}
-    for path, item in found.items.items():
+    for path, item in items.items():
         if item.is_dir:
             folders[path] = []
     # Deepest first: a folder's digest is of its entries, so these must be final. The survey lists folders after
     # what they hold, but a litter folder's own contents must not count either.
-    for path, item in sorted(found.items.items(), key=lambda pair: -pair[0].count(b"/")):
+    for path, item in sorted(items.items(), key=lambda pair: -pair[0].count(b"/")):
         parent, _, name = path.rpartition(b"/")
         if name in LITTER:
             continue
