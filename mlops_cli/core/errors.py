@@ -32,6 +32,7 @@ class MloError(Exception):
 
     code: str = "error"
     exit_code: Exit = Exit.BUG
+    outcome: object = None  # what is known of the work that it ended, if that is worth a look
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

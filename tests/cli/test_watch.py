@@ -76,7 +76,8 @@ def test_a_failure_and_an_interrupt_leave_a_sane_terminal(here: Path) -> None:
     write_project(here, {name: {"cmd": "sleep 60", "outs": [name]} for name in ("a", "b")})
     stopped = play(here, "run", "-j", "2", interrupt_at=b"2 running")
     assert stopped.exit_code == 130
-    assert not any("2 stages" in line for line in stopped.left)
+    assert not any(line.startswith("2 stages") for line in stopped.left)
+    assert any("interrupted: 0 of 2 stages are done and kept" in line for line in stopped.left)
     assert stopped.cursor_is_visible
 
 

@@ -92,12 +92,14 @@ def run(
       mlo run --rev v1.2           that commit's code and data; the work tree stays as it is
     """
     from mlops_cli.cli.views.sweep import exit_code_of, show_performed
+    from mlops_cli.cli.views.unfinished import telling
     from mlops_cli.cli.watch import watch
     from mlops_cli.core.workflows.asking import request_from
     from mlops_cli.core.workflows.perform import perform
 
     here = open_context(ctx)
-    result = perform(here.workspace, request_from(ctx.params), dry=dry, watcher=watch(here.output))
+    with telling(here.output):
+        result = perform(here.workspace, request_from(ctx.params), dry=dry, watcher=watch(here.output))
     here.output.show(result, show_performed)
     if code := exit_code_of(result):
         raise typer.Exit(code)

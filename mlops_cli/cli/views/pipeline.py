@@ -9,6 +9,7 @@ from typing import Any
 
 from mlops_cli.cli.output import Output, json_text, one_line, plural
 from mlops_cli.cli.views.registry import short
+from mlops_cli.core.base.records import StageRecord
 from mlops_cli.core.pipeline.reasons import Decision, Reason
 from mlops_cli.core.workflows.plan import StageReasons
 from mlops_cli.core.workflows.run import RunResult
@@ -24,14 +25,16 @@ def show_run(result: RunResult, output: Output) -> None:
         return
     ran = [record for record in result.stages if record.status == "ran"]
     restored = [record for record in result.stages if record.status == "restored"]
-    if ran or restored:
-        rows = [
-            (it.name, {"cached": "up to date"}.get(it.status, it.status), f"{it.seconds:.1f} s" if it in ran else "")
-            for it in result.stages
-        ]
+    failed = [record for record in result.stages if record.status == "failed"]
+    if ran or restored or failed or result.accepted:
+        rows = [(it.name, _became(it, result), f"{it.seconds:.1f} s" if it.seconds else "") for it in result.stages]
+        rows += [(name, "not run", "") for name in result.not_run]
         output.table(("stage", "result", "time"), rows, right=("time",))
     else:
-        output.line(f"Nothing to do: {plural(len(result.stages), 'stage')} up to date.", style="green")
+        skipped = sum(record.status == "skipped" for record in result.stages)
+        said = f", {skipped:,} skipped" if skipped else ""
+        standing = plural(len(result.stages) - skipped, "stage")
+        output.line(f"Nothing to do: {standing} up to date{said}.", style="green")
     if result.metrics:
         output.line()
         output.table(("metric", "value"), [(key, number(value)) for key, value in sorted(result.metrics.items())])
@@ -40,6 +43,12 @@ def show_run(result: RunResult, output: Output) -> None:
     if result.worktree:
         said = _said(result.overrides) or "an earlier -P"
         output.line(f"The work tree holds the outputs of {said}; mlo.lock is as it was. `mlo run` restores.")
+
+
+def _became(record: StageRecord, result: RunResult) -> str:
+    if record.name in result.accepted and record.status == "cached":
+        return "accepted"
+    return "up to date" if record.status == "cached" else record.status
 
 
 def show_plan(plan: Sequence[Decision], output: Output) -> None:

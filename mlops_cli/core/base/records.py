@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -149,3 +150,19 @@ class ResolvedModel(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str:
         return f"{self.name}@{self.version}" if self.version is not None else f"runs:{self.run[:8]}"
+
+
+def joined(parts: Sequence[Logged]) -> Logged:
+    """What several stages logged, as one; later ones win."""
+    params: dict[str, Any] = {}
+    metrics: list[Metric] = []
+    tags: dict[str, str] = {}
+    artifacts: dict[str, Entry] = {}
+    model = None
+    for part in parts:
+        params.update(part.params)
+        metrics.extend(part.metrics)
+        tags.update(part.tags)
+        artifacts.update(part.artifacts)
+        model = part.model or model
+    return Logged(params, tuple(metrics), tags, artifacts, model)

@@ -28,6 +28,9 @@ class Marker(msgspec.Struct, frozen=True):
         values = ", ".join(f"{name}={value}" for name, value in self.overrides.items())
         return f"run {self.run[:8]} ({values})" if values else f"run {self.run[:8]}"
 
+    def without(self, stages: Collection[str]) -> Marker:
+        return msgspec.structs.replace(self, stages=tuple(name for name in self.stages if name not in stages))
+
 
 def read_marker(path: Path) -> Marker | None:
     try:

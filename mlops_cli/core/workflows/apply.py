@@ -15,8 +15,9 @@ from mlops_cli.core.pipeline.params import lookup
 from mlops_cli.core.pipeline.worktree import WorkTree
 from mlops_cli.core.project.lock import Lock
 from mlops_cli.core.tracking.records import Run
+from mlops_cli.core.workflows.marking import DONE
 from mlops_cli.core.workflows.plan import RunRequest, graph_of
-from mlops_cli.core.workflows.run import DONE, plan_run
+from mlops_cli.core.workflows.run import plan_run
 from mlops_cli.core.workflows.workspace import Workspace
 
 

@@ -16,12 +16,13 @@ import msgspec
 from mlops_cli.core.base.clock import format_time
 from mlops_cli.core.base.files import FileLock
 from mlops_cli.core.base.git import Commit, begin_head
-from mlops_cli.core.base.records import Entry, Logged, Metric, StageRecord
+from mlops_cli.core.base.records import Entry, Logged, StageRecord, joined
+from mlops_cli.core.errors import MloError
 from mlops_cli.core.pipeline.admission import Admission, Machine
 from mlops_cli.core.pipeline.execute import Executor
 from mlops_cli.core.pipeline.graph import Node, overlap
 from mlops_cli.core.pipeline.interrupts import Stop, interruptible
-from mlops_cli.core.pipeline.marker import marker_after, read_marker, write_marker
+from mlops_cli.core.pipeline.marker import read_marker
 from mlops_cli.core.pipeline.params import flat
 from mlops_cli.core.pipeline.reasons import Decision
 from mlops_cli.core.pipeline.recovery import begin
@@ -39,18 +40,18 @@ from mlops_cli.core.workflows.defined import ignore_outputs
 from mlops_cli.core.workflows.environments import Environments
 from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.lock_keeper import LockKeeper
-from mlops_cli.core.workflows.plan import Pipeline, RunRequest, assemble
+from mlops_cli.core.workflows.marking import MARKER, mark_worktree, settle_skipped
+from mlops_cli.core.workflows.plan import Pipeline, RunRequest, assemble, members
 from mlops_cli.core.workflows.recall import recall
 from mlops_cli.core.workflows.workspace import Workspace
-
-DONE = ("ran", "restored", "cached")
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did, or with `dry` would do (`status` is then `planned`, and `run` is empty).
 
     `stages` are the stages in the order they were dealt with; `plan` the decisions, with reasons. `worktree` is set
-    if the outputs of `overrides` stand in the work tree, so that mlo.lock does not describe it.
+    if the outputs of `overrides` stand in the work tree, so that mlo.lock does not describe it. `accepted` are those
+    of the stages whose outputs were taken as they stood; `not_run` are those that a failure left no turn.
     """
 
     run: str
@@ -63,6 +64,16 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     overrides: dict[str, Any] = {}
     seconds: float = 0.0
     worktree: bool = False
+    accepted: tuple[str, ...] = ()
+    not_run: tuple[str, ...] = ()
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was told to end. `outcome` is what it did until then."""
+
+    def __init__(self, outcome: RunResult) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +144,6 @@ class _Runner:
         self._unsaved: list[Logged] = []
         self._lock = LockKeeper(workspace, pipeline, stop)
         self._environments = Environments(workspace, pipeline.nodes)
-        self._marker_path = workspace.paths.private / "worktree.json"
         self._admission = Admission(Machine.here(workspace.environ), request.jobs)
         machine, env = self._admission.machine, workspace.project.env
         refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
@@ -174,6 +184,7 @@ class _Runner:
         run = workspace.runs.start(self._opened())
         run = self._with_code(run, commit_of(), code_of())
         status: Status = "failed"
+        ended: MloError | KeyboardInterrupt | None = None
         try:
             self._keep_data()
             Executor(
@@ -185,24 +196,38 @@ class _Runner:
                 recall=self._recall,
                 keep_going=self._request.keep_going,
             ).run()
+            settle_skipped(workspace, pipeline, self._records, wait=self._request.wait)
             status = "finished"
-        except KeyboardInterrupt:
-            status = "killed"
-            raise
+        except MloError as error:
+            ended = error
+        except KeyboardInterrupt as interrupt:
+            status, ended = "killed", interrupt
         finally:
             self._around.stop.end()
             if not self._around.stop.leaves_at_once:  # then it is as after a kill, and the next mlo writes it down
                 run = self._end(run, status)
+        outcome = self._outcome(run, round(time.monotonic() - begun, 3))
+        if isinstance(ended, MloError):
+            ended.outcome = outcome
+            raise ended
+        if ended is not None:
+            raise ended if self._around.stop.leaves_at_once else RunInterrupted(outcome)
+        return outcome
+
+    def _outcome(self, run: Run, seconds: float) -> RunResult:
+        accepted, known = members(self._pipeline.graph, self._request.accept), {it.name for it in self._records}
         return RunResult(
             run=run.id,
             name=run.name,
-            status=status,
+            status=run.status,
             stages=run.stages,
             params=run.params,
             metrics=run.metrics,
             overrides=run.overrides,
-            seconds=round(time.monotonic() - begun, 3),
-            worktree=workspace.home is None and read_marker(self._marker_path) is not None,
+            seconds=seconds,
+            worktree=self._workspace.home is None and read_marker(self._workspace.paths.private / MARKER) is not None,
+            accepted=tuple(name for name in accepted if name in known),
+            not_run=tuple(node.name for node in self._pipeline.nodes if node.name not in known),
         )
 
     def _end(self, run: Run, status: Status) -> Run:
@@ -360,24 +385,5 @@ class _Runner:
                 ignore_outputs(self._workspace, self._pipeline)
 
     def _mark_worktree(self) -> None:
-        """Say which stages' outputs are not those of mlo.lock."""
-        with self._workspace.recording(given_up=lambda: self._around.stop.is_hurried):
-            before, locked = read_marker(self._marker_path), self._pipeline.lock.stages
-            after = marker_after(before, self._id, self._pipeline.overrides, self._records, locked, DONE)
-            write_marker(self._marker_path, after)
-
-
-def joined(parts: Sequence[Logged]) -> Logged:
-    """What several stages logged, as one; later ones win."""
-    params: dict[str, Any] = {}
-    metrics: list[Metric] = []
-    tags: dict[str, str] = {}
-    artifacts: dict[str, Entry] = {}
-    model = None
-    for part in parts:
-        params.update(part.params)
-        metrics.extend(part.metrics)
-        tags.update(part.tags)
-        artifacts.update(part.artifacts)
-        model = part.model or model
-    return Logged(params, tuple(metrics), tags, artifacts, model)
+        stop = self._around.stop
+        mark_worktree(self._workspace, self._pipeline, self._id, self._records, lambda: stop.is_hurried)
