@@ -775,7 +775,7 @@ def test_a_missing_dep_that_was_added_is_brought_by_what_can_bring_it(here: Path
         file.write("remotes: {origin: ../far}\n")
     with pytest.raises(NotFound) as caught:
         run(here)
-    assert "run `mlo pull`" in str(caught.value.hint)
+    assert "run `mlo run --pull`, or `mlo pull`" in str(caught.value.hint)
 
 
 def test_gitignore_forgets_outputs_that_never_came_to_be(here: Path) -> None:

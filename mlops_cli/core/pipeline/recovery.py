@@ -10,7 +10,8 @@ from mlops_cli.core.base.files import FileLock
 from mlops_cli.core.errors import Locked
 from mlops_cli.core.pipeline.journal import DeadRun, Page, dead_runs
 from mlops_cli.core.pipeline.process import end_marked
-from mlops_cli.core.pipeline.stage import Surroundings, kept_log, put_back
+from mlops_cli.core.pipeline.stage import Surroundings, kept_log
+from mlops_cli.core.pipeline.worktree import put_back
 
 
 def begin(around: Surroundings) -> list[str]:

@@ -11,8 +11,8 @@ from mlops_cli.core.errors import NotFound
 from mlops_cli.core.pipeline.graph import overlap
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.results import Result, ResultCache, decode_result
-from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.project.lock import Lock
+from mlops_cli.core.remotes.remote import Remote
 from mlops_cli.core.store.exchange import may_pass
 from mlops_cli.core.store.protocol import UnsupportedFile
 from mlops_cli.core.store.snapshot import observe
