@@ -15,7 +15,7 @@ from mlops_cli.core.pipeline.process import run_process
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import run_pipeline
 
-SECRET = "hunter2-and-more"
+SECRET = "hunter2-and-more"  # pragma: allowlist secret
 
 
 def test_parameters_edited_while_a_stage_above_runs_are_read_again(here: Path) -> None:
