@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from notes import Notes
+
 from mlops_cli.core.pipeline.process import marked
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.workflows.plan import RunRequest
@@ -19,20 +21,6 @@ from mlops_cli.core.workflows.run import RunResult, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
 
 LIMIT_S = 30  # a test that hangs fails
-
-
-class Notes:
-    """A Progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def begin(self, label: str, total: int | None, unit: str) -> None: ...
-    def advance(self, amount: int = 1) -> None: ...
-    def end(self) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 class Fifo:

@@ -86,6 +86,14 @@ def test_what_a_stage_must_not_do_is_its_failure_and_the_others_go_on(
     assert under_way(here) == []
 
 
+def test_a_failure_far_above_in_a_long_chain_is_told_as_any_other(here: Path) -> None:
+    chain = {f"s{n}": {"cmd": "false", "deps": [f"o{n - 1}"], "outs": [f"o{n}"]} for n in range(1, 1500)}
+    write_project(here, {"s0": {"cmd": "false", "outs": ["o0"]}, **chain})
+    for keep_going in (False, True):
+        with pytest.raises(StageFailed, match="stage s0 failed with exit code 1"):
+            run(here, keep_going=keep_going)
+
+
 @pytest.mark.parametrize("out", ["../outside", "/tmp/outside", "a/../../outside", ".git/hooks/x", "mlo.lock"])
 def test_outputs_outside_the_project_are_refused_before_anything_runs(here: Path, out: str) -> None:
     write_project(here, {"bad": {"cmd": "touch ../ran", "outs": [out]}})

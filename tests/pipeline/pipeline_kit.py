@@ -6,24 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from notes import Notes
+
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import RunResult, plan_run, run_pipeline
 from mlops_cli.core.workflows.workspace import Workspace
-
-
-class Notes:
-    """A Progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def begin(self, label: str, total: int | None, unit: str) -> None: ...
-    def advance(self, amount: int = 1) -> None: ...
-    def end(self) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def write_project(folder: Path, stages: dict[str, Any], params: dict[str, Any] | None = None, **more: Any) -> None:

@@ -50,8 +50,10 @@ def test_values_of_files_arrive_in_the_shape_they_have_there(here: Path) -> None
 
 def test_a_whole_file_is_its_name_with_a_colon(here: Path) -> None:
     files_project(here, "params.yaml:")
-    run(here)
+    result = run(here)
     assert json.loads((here / "o").read_text()) == {"train": {"depth": 3, "lr": 0.001}, "seed": 1}
+    names = {"params.yaml:train.depth": 3, "params.yaml:train.lr": 0.001, "params.yaml:seed": 1}
+    assert result.params == names
 
 
 def test_only_the_named_key_of_a_file_counts(here: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from mlops_cli.core.base.files import machine_errors
+from mlops_cli.core.base.git import ask
 from mlops_cli.core.errors import NotFound, ProjectError
 
 # git sets these where it runs a hook; they would lead it to another repository than the folder's.
@@ -30,25 +31,23 @@ class Repository:
     def around(cls, root: Path, environ: Mapping[str, str]) -> Repository | None:
         """None outside git, and where the repository around tracks nothing of the project."""
         clean = {name: value for name, value in environ.items() if name not in _REDIRECTS}
-        said = _git(root, clean, "rev-parse", "--show-toplevel", "--show-prefix")
+        said = ask(root, "rev-parse", "--show-toplevel", "--show-prefix", environ=clean)()
         if said is None:
             return None
         top, prefix = os.fsdecode(said).split("\n")[:2]
         repository = cls(Path(top), prefix.rstrip("/"), clean)
-        return repository if _git(root, clean, "ls-files", "-z", "--", ".") else None
+        return repository if ask(root, "ls-files", "-z", "--", ".", environ=clean)() else None
 
     def commit(self, revision: str) -> str:
         """The full name of a commit. Raises NotFound."""
-        said = _git(
-            self.top, self._environ, "rev-parse", "--verify", "-q", "--end-of-options", f"{revision}^{{commit}}"
-        )
+        said = self._said("rev-parse", "--verify", "-q", "--end-of-options", f"{revision}^{{commit}}")
         if said is None:
             raise NotFound(f"{revision} is no revision of this repository", hint="git log --oneline --all")
         return said.decode("ascii").strip()
 
     def copy_tracked(self, target: Path) -> None:
         """Every tracked file as it stands in the work tree; one that was deleted there is left out."""
-        said = _git(self.top, self._environ, "ls-files", "-z", "--recurse-submodules")
+        said = self._said("ls-files", "-z", "--recurse-submodules")
         if said is None:  # a submodule that git cannot look into
             said = self._asked("ls-files", "-z")
         made: set[Path] = set()
@@ -84,8 +83,11 @@ class Repository:
                     os.symlink(text, target / path)
         return _of_kind(entries, b"160000 ")
 
+    def _said(self, *question: str) -> bytes | None:
+        return ask(self.top, *question, environ=self._environ)()
+
     def _asked(self, *question: str) -> bytes:
-        said = _git(self.top, self._environ, *question)
+        said = self._said(*question)
         if said is None:
             raise self._mute(question[0], "it refused")
         return said
@@ -137,12 +139,3 @@ def _redirected(text: str, source: Path, target: Path, top: Path, copy_top: Path
 def _of_kind(entries: Iterable[bytes], mode: bytes) -> list[str]:
     """The paths among the lines of `git ls-tree` whose mode it is."""
     return [os.fsdecode(entry.partition(b"\t")[2]) for entry in entries if entry.startswith(mode)]
-
-
-def _git(folder: Path, environ: Mapping[str, str], *question: str) -> bytes | None:
-    """git's answer; None where it is absent or refuses."""
-    try:
-        done = subprocess.run(["git", *question], cwd=folder, env=environ, capture_output=True, check=False)
-    except OSError:
-        return None
-    return done.stdout if done.returncode == 0 else None

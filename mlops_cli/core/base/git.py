@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,8 +38,8 @@ def begin_head(root: Path) -> Callable[[], Commit | None]:
 
     These questions go to git itself: importing GitPython takes 0.15 s, each answer a few milliseconds.
     """
-    names = _ask(root, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
-    diff = _ask(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--", ".")
+    names = ask(root, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    diff = ask(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--", ".")
 
     def answer() -> Commit | None:
         said, patch = names(), diff()
@@ -53,7 +53,7 @@ def begin_head(root: Path) -> Callable[[], Commit | None]:
 
 def identity(root: Path) -> str | None:
     """`Name <email>` as git would sign a commit here, or None."""
-    said = _ask(root, "config", "--get-regexp", r"^user\.(name|email)$")()
+    said = ask(root, "config", "--get-regexp", r"^user\.(name|email)$")()
     words = (line.partition(" ") for line in (said or b"").decode("utf-8", "replace").splitlines())
     values = {key: value for key, _, value in words}  # the last one counts, as for git
     if not values.get("user.name") or not values.get("user.email"):
@@ -61,13 +61,18 @@ def identity(root: Path) -> str | None:
     return f"{values['user.name']} <{values['user.email']}>"
 
 
-def _ask(root: Path, *question: str) -> Callable[[], bytes | None]:
+def ask(root: Path, *question: str, environ: Mapping[str, str] | None = None) -> Callable[[], bytes | None]:
     """Start one git command; what is returned waits for its answer, None where git is absent or refuses."""
     # A file, not a pipe: nobody reads while the caller goes on with its own work, and a full pipe would stop git.
     answer = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it was read
     try:
         process = subprocess.Popen(
-            ["git", *question], cwd=root, stdin=subprocess.DEVNULL, stdout=answer, stderr=subprocess.DEVNULL
+            ["git", *question],
+            cwd=root,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=answer,
+            stderr=subprocess.DEVNULL,
         )
     except OSError:
         answer.close()
@@ -123,12 +128,12 @@ def show(root: Path, revision: str, path: str) -> str:
 
 def is_revision(root: Path, word: str) -> bool:
     """Whether a word names a commit; False outside git."""
-    return _ask(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{commit}}")() is not None
+    return ask(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{word}^{{commit}}")() is not None
 
 
 def commits_of(root: Path, path: str) -> list[str]:
     """Every commit of any branch or tag that changed `root/path`, newest first. Raises ProjectError outside git."""
-    said = _ask(root, "log", "--all", "--format=%H", "--", path)()
+    said = ask(root, "log", "--all", "--format=%H", "--", path)()
     if said is None:
         raise ProjectError(f"{root} is not in a git repository", hint="git init, and commit mlo.lock")
     return said.decode().split()
@@ -136,7 +141,7 @@ def commits_of(root: Path, path: str) -> list[str]:
 
 def first_mention(root: Path, path: str, text: str) -> Mention | None:
     """The first commit that put `text` into `root/path`, or None: not committed, or no repository."""
-    said = _ask(root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path)()
+    said = ask(root, "log", "--reverse", "--no-ext-diff", "--format=%H%x1f%aI%x1f%an%x1f%s", f"-S{text}", "--", path)()
     lines = (said or b"").decode("utf-8", "replace").splitlines()
     return Mention(*lines[0].split("\x1f", 3)) if lines else None
 
@@ -150,7 +155,7 @@ def begin_tracked(root: Path, paths: Collection[str]) -> Callable[[], list[str]]
     """Ask git for `tracked` and return at once; the answer is for who calls what is returned."""
     # Of many paths git takes longer to answer than to name all its files.
     asked = [f":(literal){path}" for path in paths] if len(paths) <= _FEW else ["."]
-    said = _ask(root, "ls-files", "-z", "--", *asked)
+    said = ask(root, "ls-files", "-z", "--", *asked)
     wanted = frozenset(paths)
 
     def answer() -> list[str]:
@@ -166,29 +171,29 @@ def begin_others(root: Path, folders: Collection[str]) -> Callable[[], list[str]
     if not folders:
         return list
     asked = [f":(literal){path}" for path in folders]
-    said = _ask(root, "ls-files", "-z", "--others", "--", *asked, ":(exclude,literal).mlo")
+    said = ask(root, "ls-files", "-z", "--others", "--", *asked, ":(exclude,literal).mlo")
     return lambda: [name.rstrip("/") for name in os.fsdecode(said() or b"").split("\0") if name]
 
 
 def committed(root: Path, revision: str, paths: Sequence[str]) -> set[str]:
     """Those of `paths` that are files of a commit; none if the commit is not here."""
-    said = _ask(root, "ls-tree", "-z", "--name-only", "--end-of-options", revision, "--", *paths)() if paths else None
+    said = ask(root, "ls-tree", "-z", "--name-only", "--end-of-options", revision, "--", *paths)() if paths else None
     return {name for name in (said or b"").decode("utf-8", "surrogateescape").split("\0") if name}
 
 
 def unmerged(root: Path, path: str) -> tuple[bytes | None, bytes | None, bytes | None] | None:
     """While a merge goes on that could not mend `root/path`: the file's base, ours and theirs, each None where that
     side has no such file. None where there is no such merge."""
-    said = _ask(root, "ls-files", "--unmerged", "-z", "--", path)()
+    said = ask(root, "ls-files", "--unmerged", "-z", "--", path)()
     stages: dict[str, bytes | None] = {}
     for row in (said or b"").decode("utf-8", "surrogateescape").split("\0"):
         if row:
             _, blob, stage = row.partition("\t")[0].split()
-            stages[stage] = _ask(root, "cat-file", "blob", blob)()
+            stages[stage] = ask(root, "cat-file", "blob", blob)()
     return (stages.get("1"), stages.get("2"), stages.get("3")) if stages else None
 
 
 def mark_conflict(ours: Path, base: Path, theirs: Path) -> None:
     """Write into `ours` what git writes of a conflict that is left to people: both sides between markers."""
     labels = ("-L", "ours", "-L", "base", "-L", "theirs")
-    _ask(ours.parent, "merge-file", *labels, str(ours), str(base), str(theirs))()
+    ask(ours.parent, "merge-file", *labels, str(ours), str(base), str(theirs))()

@@ -120,7 +120,7 @@ def _read(source: Path, name: str) -> bytes:
 
 
 class _Prefix:
-    """A folder in the cache with programs and packages, which is kept until it is closed."""
+    """What is the same for every Opened that is a folder in the cache, kept until it is closed."""
 
     def __init__(self, key: str, ready: Ready, kept: Kept, lock: FileLock) -> None:
         self.key = key
@@ -133,9 +133,6 @@ class _Prefix:
     def describe(self) -> dict[str, Any]:
         more = {"conda": self._ready.conda} if self._ready.conda else {}
         return {"source": self._ready.source, "python": self._ready.python, **self._ready.installed.facts(), **more}
-
-    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        raise NotImplementedError
 
     def wrap(self, command: Command, *, root: Path, folder: Path, told: Mapping[str, str], title: str) -> Command:
         return command

@@ -110,7 +110,7 @@ class Executor:
     def _start_all(self) -> None:
         """Deal with everything whose turn it is; what finds no room stays for the next time."""
         without_room = []
-        while self._ready and (self._keep_going or not self._failures):
+        while self._ready and not self._admission.is_full and (self._keep_going or not self._failures):
             place = heapq.heappop(self._ready)
             if not self._start(self._by_place[place]):
                 without_room.append(place)
@@ -118,8 +118,6 @@ class Executor:
             heapq.heappush(self._ready, place)
 
     def _start(self, node: Node) -> bool:
-        if self._admission.is_full:
-            return False
         with self._around.desk:
             verdict = first_look(self._decide, node)
             outcome = self._turn.at_once(node, verdict)
@@ -246,12 +244,15 @@ class Executor:
         self._lose(name)
 
     def _lose(self, name: str) -> None:
-        for below in self._below[name]:
-            if below not in self._lost:
-                self._lost.add(below)
-                if self._keep_going:
-                    self._tell(self._around.watcher.turned, below, "stopped", f"{name} failed")
-                self._lose(below)
+        pending = [name]
+        while pending:  # not by recursion: a chain may be longer than Python's stack
+            above = pending.pop()
+            for below in self._below[above]:
+                if below not in self._lost:
+                    self._lost.add(below)
+                    pending.append(below)
+                    if self._keep_going:
+                        self._tell(self._around.watcher.turned, below, "stopped", f"{name} failed")
 
     def _release(self, name: str) -> None:
         for below in self._below[name]:

@@ -9,7 +9,7 @@ import difflib
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -187,8 +187,7 @@ def build_graph(stages: Mapping[str, Stage], *, root: Path, data: Iterable[str] 
 
 def _asides(stage: Stage) -> list[str]:
     """What a stage reads of the project beside its deps, and not by itself."""
-    env = stage.env
-    named = (stage.notebook, env and env.lock, env and env.conda)
+    named = (stage.notebook, stage.env and stage.env.file)
     return [PurePosixPath(path).as_posix() for path in named if path]
 
 
@@ -211,6 +210,27 @@ def inside(path: str, folder: str) -> bool:
 def overlap(one: str, other: str) -> bool:
     """Whether one of the two is the other or lies inside it."""
     return inside(one, other) or inside(other, one)
+
+
+class Paths:
+    """Many paths, each question about which takes as long as about few."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = frozenset(paths)
+        self._above = frozenset(parent for path in self._paths for parent in _parents(path))
+
+    def hold(self, path: str) -> bool:
+        """Whether the path is one of them or lies inside one."""
+        return path in self._paths or any(parent in self._paths for parent in _parents(path))
+
+    def meet(self, path: str) -> bool:
+        """Whether the path is one of them, lies inside one, or has one inside it."""
+        return path in self._above or self.hold(path)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _clean(path: str, verb: str, stage: str, root: Path) -> str:

@@ -115,10 +115,10 @@ def nested(values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, An
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf with its dotted name. An empty mapping is a leaf."""
+    """Every leaf with its dotted name. An empty mapping is a leaf; of a whole file, `more.yaml:`, the leaves follow."""
     for key, value in params.items():
         if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}" if key.endswith(":") else f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

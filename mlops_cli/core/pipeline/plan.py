@@ -14,6 +14,7 @@ from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.pipeline.environment import passed
 from mlops_cli.core.pipeline.errors import DependencyMissing, missing_dependencies
+from mlops_cli.core.pipeline.facts import facts_of
 from mlops_cli.core.pipeline.graph import Graph, Node, inside
 from mlops_cli.core.pipeline.param_files import ParamFiles
 from mlops_cli.core.pipeline.params import declared, flat
@@ -323,44 +324,20 @@ class Planner:
         return not lacking
 
     def _inputs(self, node: Node, entry_of: Callable[[str], Entry | None]) -> Inputs:
-        entries = {path: entry_of(path) for path in node.deps}
-        missing = [(node.name, path) for path, entry in entries.items() if entry is None]
+        env = node.stage.env or self._env
+        read = (*node.deps, env.file) if env is not None and env.file is not None else node.deps
+        digests = {path: entry.digest for path in read if (entry := entry_of(path)) is not None}
+        missing = [(node.name, path) for path in read if path not in digests]
         if missing:
             raise self._missing(missing)
         return Inputs(
             node.command,
-            {path: entry.digest for path, entry in entries.items() if entry is not None},
+            {path: digests[path] for path in node.deps},
             self.params_of(node),
             node.outs,
             passed(self._environ, node.stage.pass_env),
-            self._facts(node, entry_of),
+            facts_of(node, env, digests, self._tree.root),
         )
-
-    def _facts(self, node: Node, entry_of: Callable[[str], Entry | None]) -> dict[str, Any]:
-        """What else a result hangs on; only what the stage says, so that other keys stay what they were."""
-        stage = node.stage
-        facts: dict[str, Any] = {}
-        if stage.cwd is not None:
-            facts["cwd"] = stage.cwd
-        env = stage.env or self._env
-        if env is not None:
-            named = {"python": env.python, "docker": env.docker}
-            files = {name: path for name, path in (("lock", env.lock), ("conda", env.conda)) if path}
-            found = {name: entry_of(path) for name, path in files.items()}
-            missing = [(node.name, files[name]) for name, entry in found.items() if entry is None]
-            if missing:
-                raise self._missing(missing)
-            digests = {name: entry.digest for name, entry in found.items() if entry is not None}
-            facts["env"] = {name: value for name, value in {**named, **digests}.items() if value is not None}
-        if stage.launch is not None:
-            facts["launch"] = msgspec.to_builtins(stage.launch)
-        if stage.notebook is not None:
-            from mlops_cli.core.pipeline.notebook import source_digest
-
-            facts["notebook"] = source_digest(self._tree.path(stage.notebook), stage.notebook)
-        if node.persist:
-            facts["persist"] = sorted(node.persist)
-        return facts
 
     def _missing(self, missing: Sequence[tuple[str, str]]) -> DependencyMissing:
         added = {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.pipeline.facts import FACT_NAMES
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.results import stage_key
 from mlops_cli.core.project.lock import StageLock
@@ -108,14 +109,6 @@ NO_CACHE = Reason("no_cache", "nothing is taken from the run cache")
 FROZEN = Reason("frozen", "it is frozen")
 ACCEPTED = Reason("accepted", "what stands at its outputs is taken as its result")
 
-_FACTS = {
-    "cwd": "the folder it runs in",
-    "env": "its environment",
-    "notebook": "the code of its notebook",
-    "launch": "how it is launched",
-    "persist": "which outputs persist",
-}
-
 
 def differences(node: Node, locked: StageLock | None, inputs: Inputs, key: str) -> list[Reason]:
     """What changed since the last accepted result."""
@@ -128,7 +121,7 @@ def differences(node: Node, locked: StageLock | None, inputs: Inputs, key: str) 
         reasons.append(Reason("command", "the command changed", node.name, locked.cmd, inputs.command_text))
     reasons += _changes("dep", locked.deps, inputs.deps, _dep_text)
     reasons += _changes("param", locked.params, inputs.params, _param_text)
-    reasons += _changes("environment", locked.facts, inputs.facts, lambda name, *_: f"{_FACTS.get(name, name)} changed")
+    reasons += _changes("environment", locked.facts, inputs.facts, _fact_text)
     old_outs, new_outs = sorted(locked.outs), sorted(inputs.outs)
     if old_outs != new_outs:
         changed = sorted(set(old_outs) ^ set(new_outs))
@@ -160,6 +153,10 @@ def _same(old: Any, new: Any) -> bool:
 
 def _dep_text(name: str, old: Any, new: Any) -> str:
     return f"{name} is a new dep" if old is None else f"{name} is no longer a dep" if new is None else f"{name} changed"
+
+
+def _fact_text(name: str, old: Any, new: Any) -> str:
+    return f"{FACT_NAMES.get(name, name)} changed"
 
 
 def _param_text(name: str, old: Any, new: Any) -> str:

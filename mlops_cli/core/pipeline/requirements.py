@@ -47,7 +47,7 @@ def refuse_absent_lock(
     what was added and can be brought."""
     for node in nodes:
         own = node.stage.env or env
-        path = (own.lock or own.conda) if own is not None else None
+        path = own.file if own is not None else None
         if own is None or path is None or planner.rests(node) or path in node.feeds or (root / path).exists():
             continue
         if not any(inside(PurePosixPath(path).as_posix(), it) for it in data):

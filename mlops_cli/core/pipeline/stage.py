@@ -72,7 +72,6 @@ class Surroundings:
     model_path: str | None = None
     env: Environment | None = None
     watcher: Watcher = field(default_factory=Unwatched)
-    jobs: int = 1
     force: bool = False
     grace_s: float = GRACE_S
     # Held by whoever touches the work tree, the store or the index; let go while a stage's process runs.

@@ -45,6 +45,11 @@ class Environment(Strict, frozen=True):
     conda: PathText | None = None
     docker: str | None = None
 
+    @property
+    def file(self) -> str | None:
+        """The file that says what is in it; an image needs none."""
+        return self.lock or self.conda
+
 
 class Resources(Strict, frozen=True):
     """What a stage takes of this machine; stages that would take more than there is wait for each other."""

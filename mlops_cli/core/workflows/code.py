@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlops_cli.core.base.git import begin_others, begin_tracked
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.pipeline.graph import inside, overlap
+from mlops_cli.core.pipeline.graph import Paths, inside
 from mlops_cli.core.pipeline.worktree import LITTER, WorkTree
 
 MAX_BYTES, MAX_FILES = 1_000_000, 500  # of one file or folder; what is larger is data that should be added
@@ -18,26 +18,26 @@ def begin_untracked(
     tree: WorkTree,
     root: Path,
     read: Iterable[str],
-    made: Collection[str],
+    made: Iterable[str],
     brought: Mapping[str, Sequence[str]] | None = None,
 ) -> Callable[[], dict[str, Entry]]:
     """Ask git at once, and answer later: the files at or below the paths `read` that are neither `made` by mlo nor
     known to git, kept in the store. `brought` is the answer where git is not to be asked: the files of each path.
     """
+    made_here = Paths(made)
     if brought is not None:
-        return lambda: _all_kept(tree, root, brought, made)
-    own = [path for path in sorted(read) if not any(inside(path, other) for other in made)]
+        return lambda: _all_kept(tree, root, brought, made_here)
+    own = [path for path in sorted(read) if not made_here.hold(path)]
     known = begin_tracked(root, own)
     others = begin_others(root, [path for path in own if (root / path).is_dir()])
 
     def answer() -> dict[str, Entry]:
-        tracked, loose = known(), others()
+        tracked, loose = Paths(known()), others()
         found: dict[str, list[str]] = {}
         for path in own:
-            partly = any(overlap(path, name) for name in tracked)
-            begin = [name for name in loose if inside(name, path)] if partly else [path]
+            begin = [name for name in loose if inside(name, path)] if tracked.meet(path) else [path]
             found[path] = [file for name in begin for file in files_below(root, name)]
-        return _all_kept(tree, root, found, made)
+        return _all_kept(tree, root, found, made_here)
 
     return answer
 
@@ -49,13 +49,11 @@ def files_below(root: Path, path: str) -> list[str]:
     return [name.as_posix() for name in names if LITTER.isdisjoint(os.fsencode(part) for part in name.parts)]
 
 
-def _all_kept(
-    tree: WorkTree, root: Path, found: Mapping[str, Sequence[str]], made: Collection[str]
-) -> dict[str, Entry]:
+def _all_kept(tree: WorkTree, root: Path, found: Mapping[str, Sequence[str]], made_here: Paths) -> dict[str, Entry]:
     """Of each path its files; none of them where they are too many or too large to be code."""
     kept: dict[str, Entry] = {}
     for files in found.values():
-        own = [file for file in files if not any(inside(file, other) for other in made) and (root / file).is_file()]
+        own = [file for file in files if not made_here.hold(file) and (root / file).is_file()]
         if len(own) <= MAX_FILES and sum((root / file).stat().st_size for file in own) <= MAX_BYTES:
             kept |= {file: _kept(tree, root / file) for file in own}
     return kept

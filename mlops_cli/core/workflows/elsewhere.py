@@ -8,7 +8,7 @@ from functools import cached_property
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import NotFound
-from mlops_cli.core.pipeline.graph import overlap
+from mlops_cli.core.pipeline.graph import Paths
 from mlops_cli.core.pipeline.params import lay_over
 from mlops_cli.core.pipeline.results import Result, ResultCache, decode_result
 from mlops_cli.core.project.lock import Lock
@@ -84,10 +84,10 @@ def bring_inputs(workspace: Workspace, request: RunRequest) -> None:
     lock = workspace.read_lock()
     params, _ = lay_over(workspace.project.params, request.overrides)
     nodes = selected(graph_of(workspace, params, lock), request)
-    read = [path for node in nodes for path in node.files]
+    read = Paths(path for node in nodes for path in node.files)
     asked = {node.name for node in nodes}
     made = [out for name, stage in lock.stages.items() if name not in asked for out in stage.outs]
-    wanted = [name for name in (*lock.data, *made) if any(overlap(path, name) for path in read)]
+    wanted = [name for name in (*lock.data, *made) if read.meet(name)]
     absent = [name for name in wanted if not (workspace.root / name).exists()]
     old = [name for name in wanted if name in lock.data and name not in absent and is_old(workspace, lock, name)]
     if absent or old:

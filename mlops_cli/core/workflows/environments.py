@@ -29,13 +29,8 @@ ACTIVE = "active"  # the name of one that mlo did not make
 class Environments:
     """Opens environments in the threads of stages, each for as long as `turn` lasts there."""
 
-    def __init__(self, workspace: Workspace, nodes: Sequence[Node]) -> None:
-        """Raises ProjectError for a file that fixes no environment, before any stage has run."""
+    def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        for env in dict.fromkeys(env for node in nodes if (env := node.stage.env or workspace.project.env) is not None):
-            from mlops_cli.core.pipeline.environments import check_source
-
-            check_source(env, workspace.root)
         self._of_thread = threading.local()
         self._opened: dict[Environment, Opened] = {}
 
@@ -90,6 +85,14 @@ class Environments:
         prefix = Path(python).parent.parent if python is not None else Path(sys.prefix)
         is_one = (prefix / "pyvenv.cfg").is_file() or (prefix / "conda-meta").is_dir()
         return prefix if is_one and prefix != Path(sys.prefix) else None
+
+
+def check_environments(workspace: Workspace, nodes: Sequence[Node]) -> None:
+    """Raises ProjectError for a file that fixes no environment, before any stage has run."""
+    for env in dict.fromkeys(env for node in nodes if (env := node.stage.env or workspace.project.env) is not None):
+        from mlops_cli.core.pipeline.environments import check_source
+
+        check_source(env, workspace.root)
 
 
 def environments_of(project: Project) -> list[Environment]:

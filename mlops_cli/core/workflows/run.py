@@ -20,7 +20,7 @@ from mlops_cli.core.base.records import Entry, Logged, StageRecord, joined
 from mlops_cli.core.errors import MloError
 from mlops_cli.core.pipeline.admission import Admission, Machine
 from mlops_cli.core.pipeline.execute import Executor
-from mlops_cli.core.pipeline.graph import Node, overlap
+from mlops_cli.core.pipeline.graph import Node, Paths
 from mlops_cli.core.pipeline.interrupts import Stop, interruptible
 from mlops_cli.core.pipeline.marker import read_marker
 from mlops_cli.core.pipeline.params import flat
@@ -37,7 +37,7 @@ from mlops_cli.core.tracking.records import Run, Status
 from mlops_cli.core.tracking.spool import read_spool
 from mlops_cli.core.workflows.code import begin_untracked
 from mlops_cli.core.workflows.defined import ignore_outputs
-from mlops_cli.core.workflows.environments import Environments
+from mlops_cli.core.workflows.environments import Environments, check_environments
 from mlops_cli.core.workflows.explain import explain
 from mlops_cli.core.workflows.lock_keeper import LockKeeper
 from mlops_cli.core.workflows.marking import MARKER, mark_worktree, settle_skipped
@@ -116,11 +116,14 @@ def run_pipeline(
 def plan_run(workspace: Workspace, request: RunRequest | None = None) -> RunResult:
     """What `run_pipeline` would do, and why; nothing changes. Raises as it does before anything runs."""
     pipeline = assemble(workspace, request)
-    Environments(workspace, pipeline.nodes)
-    machine, env = Machine.here(workspace.environ), workspace.project.env
-    refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
+    _refuse_unmet(workspace, pipeline, Machine.here(workspace.environ))
     decisions = explain(workspace, pipeline, pipeline.planner.foresee(pipeline.nodes))
     return RunResult(run="", name="", status="planned", plan=decisions, overrides=pipeline.overrides)
+
+
+def _refuse_unmet(workspace: Workspace, pipeline: Pipeline, machine: Machine) -> None:
+    check_environments(workspace, pipeline.nodes)
+    refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, workspace.project.env)
 
 
 class _Runner:
@@ -143,10 +146,9 @@ class _Runner:
         self._records: list[StageRecord] = []
         self._unsaved: list[Logged] = []
         self._lock = LockKeeper(workspace, pipeline, stop)
-        self._environments = Environments(workspace, pipeline.nodes)
+        self._environments = Environments(workspace)
         self._admission = Admission(Machine.here(workspace.environ), request.jobs)
-        machine, env = self._admission.machine, workspace.project.env
-        refuse_unmet_plan(pipeline.planner, pipeline.nodes, machine, workspace.environ, env)
+        _refuse_unmet(workspace, pipeline, self._admission.machine)
         self._around = Surroundings(
             run=self._id,
             paths=workspace.paths,
@@ -248,8 +250,9 @@ class _Runner:
         """The outputs alone; among others what it reads of other stages and of added data, which mlo may write, and the
         environment that it runs in."""
         nodes, data = self._pipeline.graph.nodes, self._pipeline.lock.data
-        made = {out for name in node.upstream for out in nodes[name].outs if any(overlap(out, it) for it in node.deps)}
-        added = {path for path in data if any(overlap(path, it) for it in node.deps)}
+        read = Paths(node.deps)
+        made = {out for name in node.upstream for out in nodes[name].outs if read.meet(out)}
+        added = {path for path in data if read.meet(path)}
         paths = self._workspace.holding_for_stage(
             node.outs,
             [*made, *added],

@@ -102,7 +102,7 @@ def _read(node: Node, env: Environment | None) -> Iterable[str]:
     env = node.stage.env or env
     files = [split(name) for name in node.stage.params]
     more = [found[0] for found in files if found is not None]
-    more += [path for path in (env and env.lock, env and env.conda) if path]
+    more += [env.file] if env is not None and env.file is not None else []
     for path in (*node.files, *node.stage.checks_files, *more):
         yield PurePosixPath(path).as_posix()
 

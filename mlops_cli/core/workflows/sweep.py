@@ -339,7 +339,7 @@ class _Sweep:
             _tell(child, signal.SIGINT)
         hurried, deadline = False, time.monotonic() + _PATIENCE_S
         while any(child.process.poll() is None for child in self._living):
-            if self._stop.is_hurried and self._stop.is_asked and not hurried:
+            if self._stop.is_hurried and not hurried:
                 hurried = True
                 for child in self._living:
                     _tell(child, signal.SIGINT)
