@@ -31,7 +31,7 @@ def requirements_of(workspace: Workspace, text: str) -> RunRequirements:
     """Raises RunNotFound, UsageError."""
     run = workspace.runs.get(text)
     stages: dict[str, list[str]] = {}
-    for record in run.stages:
+    for record in sorted(run.stages, key=lambda record: record.name):  # not as they happened to end
         if record.status in ("ran", "failed"):
             stages.setdefault(record.env, []).append(record.name)
     others: dict[str, Any] = run.environment.get("environments", {})
