@@ -163,3 +163,4 @@ def test_a_holder_that_is_killed_keeps_nobody_waiting(mlo: Mlo, project: Path) -
         run.wait()
         mlo("data", "add", "data/p", "--no-wait")
         os.close(os.open(project / "go", os.O_RDWR | os.O_NONBLOCK))  # the stage, an orphan, ends too
+    assert set(read_lock(project / "mlo.lock").data) == {"data/p"}

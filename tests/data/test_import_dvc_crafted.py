@@ -327,8 +327,9 @@ def test_a_folder_of_code_with_a_broken_link_is_a_dep_like_any_other(bare: Path,
 
 def test_a_folder_in_the_place_of_mlo_yaml_is_refused(bare: Path, mlo: Mlo) -> None:
     (bare / "mlo.yaml").mkdir()
-    mlo("import", "dvc", exit_code=5)
-    mlo("import", "dvc", "--force", exit_code=5)
+    assert "mlo.yaml" in mlo("import", "dvc", exit_code=5).stderr
+    assert "mlo.yaml" in mlo("import", "dvc", "--force", exit_code=5).stderr
+    assert list((bare / "mlo.yaml").iterdir()) == []
 
 
 def test_an_ignore_file_of_the_users_stays(bare: Path, mlo: Mlo) -> None:

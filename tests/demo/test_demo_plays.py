@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -165,7 +164,6 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
         if moment in line:
             break
     assert moment in seen[-1], "".join(seen)
-    time.sleep(0.2)  # into the middle of it
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, "".join(seen) + out + err

@@ -115,7 +115,10 @@ def test_declared_parameters_need_a_cell_with_the_tag(tmp_path: Path) -> None:
     ],
 )
 def test_the_cell_defines_the_parameter(tmp_path: Path, source: str) -> None:
-    check_parameters(write_notebook(tmp_path / "n.ipynb", code(source, "parameters")), "n.ipynb", {"alpha": 2})
+    path = write_notebook(tmp_path / "n.ipynb", code(source, "parameters"))
+    check_parameters(path, "n.ipynb", {"alpha": 2})
+    with pytest.raises(ProjectError, match="does not define gamma"):  # and not just any
+        check_parameters(path, "n.ipynb", {"alpha": 2, "gamma": 3})
 
 
 @pytest.mark.parametrize("source", ["beta = 1", "# alpha = 1", "print(alpha)", "", "alpha == 1", "o.alpha = 1"])

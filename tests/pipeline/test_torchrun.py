@@ -183,19 +183,23 @@ def test_a_model_of_another_rank_is_not_written(here: Path, monkeypatch: pytest.
     assert (here / "said1").read_text() == "classification"
 
 
-def test_a_rank_that_mlo_did_not_launch_logs(here: Path) -> None:
-    script = "import mlops_cli as mlo; mlo.log_metric('loss', 1)"
-    (here / "train.py").write_text(script)
+def logged_alone(here: Path) -> dict[str, float]:
+    """What a stage that torchrun does not launch logs, whatever RANK says."""
+    (here / "train.py").write_text("import mlops_cli as mlo; mlo.log_metric('loss', 1)")
     write_project(here, {"t": {"cmd": [sys.executable, "train.py"], "deps": ["train.py"], "pass_env": ["RANK"]}})
-    made = run(here)
-    assert made.metrics == {"loss": 1}
+    return run(here).metrics
+
+
+def test_a_rank_that_mlo_did_not_launch_logs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert logged_alone(here) == {"loss": 1}
 
 
 def test_an_mlo_inside_a_launched_stage_launches_anew(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage of its own that is not launched has one process, which logs."""
     monkeypatch.setenv("MLO_LAUNCH", "torchrun")
     monkeypatch.setenv("RANK", "1")
-    test_a_rank_that_mlo_did_not_launch_logs(here)
+    assert logged_alone(here) == {"loss": 1}
 
 
 def test_without_torch_nothing_is_touched(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,14 @@ def show_mlproject(found: MlprojectImported, output: Output) -> None:
         output.line(f"env      {', '.join(f'{key}: {value}' for key, value in found.env.items())}")
     _show_left(found.left, output)
     output.line()
+    _show_files(found, output)
+    if found.dry_run:
+        return
+    output.line("next: add deps and outs to the stages; mlo run --dry; mlo run")
+
+
+def _show_files(found: Imported | MlprojectImported, output: Output) -> None:
+    """What mlo.yaml would be, or what was written."""
     if found.dry_run:
         output.line("mlo.yaml would be:")
         output.line(found.config.rstrip())
@@ -52,7 +60,6 @@ def show_mlproject(found: MlprojectImported, output: Output) -> None:
     for copy in found.copies:
         output.line(f"your file of before is {copy}")
     output.line(f"wrote {', '.join(found.written)}" if found.written else "everything was there already")
-    output.line("next: add deps and outs to the stages; mlo run --dry; mlo run")
 
 
 def _show_left(left: list[Left], output: Output) -> None:
@@ -96,13 +103,9 @@ def _show_stages(found: Imported, output: Output) -> None:
 
 def _show_end(found: Imported, output: Output) -> None:
     output.line()
+    _show_files(found, output)
     if found.dry_run:
-        output.line("mlo.yaml would be:")
-        output.line(found.config.rstrip())
         return
-    for copy in found.copies:
-        output.line(f"your file of before is {copy}")
-    output.line(f"wrote {', '.join(found.written)}" if found.written else "everything was there already")
     files = found.written or ["mlo.yaml", "mlo.lock", ".gitignore"]
     output.line(f"next: mlo data status; mlo run --dry; git add {shlex.join(files)}; mlo push")
     output.line("DVC's files are as they were; DVC's cache also holds the data of other commits, which stays there")
