@@ -18,7 +18,8 @@ import pytest
 
 from mlops_cli.core.base.records import Column, Entry, Signature
 from mlops_cli.core.drift.importance import measure_importances
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.models.load import load_model
 from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.models.save import save_model

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import DriftResult
 
 Generator = np.random.Generator

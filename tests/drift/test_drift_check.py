@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import ColumnResult, DriftResult, Rules
 from mlops_cli.core.errors import UsageError
 from mlops_cli.core.models.predictions import Predictions

@@ -10,7 +10,8 @@ import pytest
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import DriftResult
 from mlops_cli.core.drift.window import Window
 

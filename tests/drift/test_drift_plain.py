@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 
 numbers = st.one_of(st.sampled_from([None, 0.0, 1.0, 2.5, -999.0, float("inf"), float("nan")]), st.floats(-3, 3))
 texts = st.sampled_from([None, "a", "b", "c", "d", "e", "x1", "x2"])

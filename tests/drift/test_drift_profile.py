@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
-from mlops_cli.core.drift.profile import MAGIC, Profile, make_profile
-from mlops_cli.core.drift.summary import EDGES, TOP_VALUES, display_counts, is_counter
+from mlops_cli.core.drift.profile import MAGIC, Profile
+from mlops_cli.core.drift.profiling import make_profile
+from mlops_cli.core.drift.summaries.categories import TOP_VALUES
+from mlops_cli.core.drift.summaries.numbers import EDGES, display_counts, is_counter
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.models.predictions import Predictions
 

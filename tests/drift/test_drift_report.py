@@ -8,7 +8,7 @@ import pytest
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import make_profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import Bounds, DriftAnswer, DriftResult
 from mlops_cli.core.drift.report import drift_report, headline, period
 from mlops_cli.core.reports.html import render

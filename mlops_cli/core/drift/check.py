@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.measure import Measured, measure
+from mlops_cli.core.drift.measure import measure
+from mlops_cli.core.drift.measures.measured import Measured
 from mlops_cli.core.drift.profile import ColumnProfile, Profile
 from mlops_cli.core.drift.records import ColumnResult, DriftResult, Rules, Status, Test, Verdict
 from mlops_cli.core.drift.window import Window

@@ -17,7 +17,8 @@ from mlops_cli.core.base.records import ResolvedModel
 from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.importance import measure_importances
 from mlops_cli.core.drift.periods import Period, between, last_closed
-from mlops_cli.core.drift.profile import Profile, make_profile
+from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import Bounds, DriftAnswer, DriftResult, Rules, Verdict
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import Exit, ProjectError, TooLittleData, UsageError, WouldOverwrite

@@ -1,4 +1,4 @@
-"""What a profile keeps of one column's values: edges with exact counts, atoms, tails, top values, dependence."""
+"""What a profile keeps of a numeric column: edges with exact counts, atoms, tails, dependence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_cli.core.drift.columns import Categories, Numbers, in_time
+from mlops_cli.core.drift.columns import Numbers, in_time
 from mlops_cli.core.stats.dependence import BLOCKS, autocorrelation_time, score_series
 
 Array = NDArray[np.float64]
@@ -16,10 +16,8 @@ Counts = NDArray[np.int64]
 Order = NDArray[np.int64]
 
 EDGES = 4096
-TOP_VALUES = 10_000
 DISPLAY_BINS = 20
 TAIL_SHARE = 0.001  # of the reference's rows, at either end
-POOLED_VALUES = 8  # most frequent values whose indicators give a categorical column its autocorrelation time
 COUNTER_VALUES = 20  # distinct values above which a column that only ever grows is a counter
 
 
@@ -67,21 +65,6 @@ class Numeric(msgspec.Struct, frozen=True, kw_only=True):
         wide = len(self.below) == len(self.edges)
         below, upto = (np.frombuffer(data, "<u8" if wide else "<u4") for data in (self.below, self.upto))
         return np.frombuffer(self.edges, "<f8").astype(np.float64), below.astype(np.int64), upto.astype(np.int64)
-
-
-class Categorical(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts. `values` are the 10,000 most frequent, ties by value, with `counts`; `rest_rows` rows hold others.
-
-    `singletons`, `doubletons`: how many values one and two rows hold. `time` as in Numeric.
-    """
-
-    values: tuple[str, ...]
-    counts: tuple[int, ...]
-    rest_rows: int = 0
-    rest_values: int = 0
-    singletons: int = 0
-    doubletons: int = 0
-    time: float = 1.0
 
 
 def summarize_numbers(taken: Numbers, order: Order | None) -> Numeric:
@@ -175,28 +158,3 @@ def is_counter(series: Array, distinct: int) -> bool:
     if distinct <= COUNTER_VALUES:
         return False
     return bool(np.all(series[1:] >= series[:-1]) or np.all(series[1:] <= series[:-1]))
-
-
-def summarize_categories(taken: Categories, order: Order | None) -> Categorical:
-    """Everything that is kept of a categorical column."""
-    counts = np.bincount(taken.codes, minlength=len(taken.values))
-    ranked = sorted(range(len(taken.values)), key=lambda code: (-int(counts[code]), taken.values[code]))
-    top = ranked[:TOP_VALUES]
-    rest = len(taken.codes) - int(counts[top].sum()) if top else 0
-    return Categorical(
-        values=tuple(taken.values[code] for code in top),
-        counts=tuple(int(counts[code]) for code in top),
-        rest_rows=rest,
-        rest_values=len(ranked) - len(top),
-        singletons=int(np.sum(counts == 1)),
-        doubletons=int(np.sum(counts == 2)),
-        time=category_time(taken, top[:POOLED_VALUES], order),
-    )
-
-
-def category_time(taken: Categories, codes: list[int], order: Order | None) -> float:
-    """The autocorrelation time, in rows, of the indicators of some values, pooled."""
-    if order is None or not codes:
-        return 1.0
-    series = in_time(taken.codes, taken.present, order)
-    return autocorrelation_time(*((series == code).astype(float) for code in codes))

@@ -1,0 +1,145 @@
+"""Make a profile of reference rows, a column at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_cli.core.base.records import Column
+from mlops_cli.core.drift import columns as arrow
+from mlops_cli.core.drift.profile import PREDICTION, SCORE, ColumnProfile, Profile
+from mlops_cli.core.drift.summaries.categories import summarize_categories
+from mlops_cli.core.drift.summaries.missing import missing_time
+from mlops_cli.core.drift.summaries.numbers import summarize_numbers
+from mlops_cli.core.errors import ProjectError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Answers(Protocol):
+    """What a model answered: `labels` (n,), and `scores` (n, classes) or None."""
+
+    @property
+    def labels(self) -> NDArray[Any]: ...
+    @property
+    def scores(self) -> NDArray[Any] | None: ...
+
+
+def make_profile(
+    table: pa.Table,
+    *,
+    inputs: Sequence[Column],
+    time: str | None = None,
+    prediction: Answers | None = None,
+    predicted: pa.Table | None = None,
+    task: str = "classification",
+    importances: Mapping[str, float] | None = None,
+) -> Profile:
+    """Profile the reference `table`, a column at a time.
+
+    inputs: the model's columns; others are noted by name only. time: the rows' own clock, `model.time`; never a
+    feature. prediction: the model's answers on the rows of `predicted` (of `table`, if None); rows the model was
+    not fitted on tell more truly what it answers. Raises ProjectError if the reference is empty, lacks an input,
+    or holds it in a kind that the model does not take.
+    """
+    if table.num_rows == 0:
+        raise ProjectError("the reference has no rows", hint="name the training rows: model: {reference: ...}")
+    order = _order(table, time)
+    features = [column for column in inputs if column.name != time]
+    profiles = tuple(
+        profile_column(_column(table, column), column, order, importance=(importances or {}).get(column.name))
+        for column in features
+    )
+    known = {column.name for column in features}
+    answers: tuple[ColumnProfile, ...] = ()
+    if prediction is not None:
+        rows = table if predicted is None else predicted
+        answers = _answers(prediction, task, _order(rows, time), rows.num_rows)
+    return Profile(
+        rows=table.num_rows,
+        columns=profiles,
+        answers=answers,
+        answers_from="reference" if predicted is None else "evaluate",
+        time=time if order is not None else None,
+        time_missing=time if order is None else None,
+        span=arrow.span(table.column(time)) if time in table.column_names else None,
+        others={field.name: str(field.type) for field in table.schema if field.name not in known},
+    )
+
+
+def profile_column(
+    values: pa.ChunkedArray, column: Column, order: NDArray[np.int64] | None, *, importance: float | None = None
+) -> ColumnProfile:
+    """One column; `order` (rows,) is the rows' order in time, or None. Raises ProjectError for a wrong kind."""
+    import pyarrow as pa
+
+    group, held = arrow.GROUPS[column.kind], arrow.group_of(values.type)
+    common: dict[str, Any] = {
+        "name": column.name,
+        "kind": column.kind,
+        "held": held,
+        "rows": len(values),
+        "importance": importance,
+    }
+    try:
+        if group == "numeric" and held in ("numeric", "boolean", "null"):
+            taken = arrow.numbers(values)
+            return ColumnProfile(**common, **_missing(taken, order), numeric=summarize_numbers(taken, order))
+        if group in ("boolean", "string") and held not in ("datetime", "other"):
+            texts = arrow.categories(arrow.as_group(values, group))
+            return ColumnProfile(**common, **_missing(texts, order), categorical=summarize_categories(texts, order))
+    except pa.ArrowException:
+        pass
+    else:
+        if group == "datetime" and held in ("datetime", "string", "null"):
+            return ColumnProfile(**common, missing=values.null_count, span=arrow.span(values))
+    raise ProjectError(
+        f"the reference holds {values.type} in {column.name}, of which the model takes {column.kind}s",
+        hint="name the rows the model was trained on: model: {reference: ...}",
+    )
+
+
+def _order(table: pa.Table, time: str | None) -> NDArray[np.int64] | None:
+    return arrow.time_order(table.column(time)) if time in table.column_names else None
+
+
+def _column(table: pa.Table, column: Column) -> pa.ChunkedArray:
+    if column.name not in table.column_names:
+        raise ProjectError(
+            f"the reference has no column {column.name}, which the model takes; it has {', '.join(table.column_names)}",
+            hint="name the rows the model was trained on: model: {reference: ...}",
+        )
+    return table.column(column.name)
+
+
+def _missing(taken: arrow.Numbers | arrow.Categories, order: NDArray[np.int64] | None) -> dict[str, Any]:
+    return {"missing": taken.missing, "missing_time": missing_time(taken.present, order)}
+
+
+def _answers(answers: Answers, task: str, order: NDArray[np.int64] | None, rows: int) -> tuple[ColumnProfile, ...]:
+    import pyarrow as pa
+
+    if len(answers.labels) != rows:
+        raise ValueError(f"{len(answers.labels)} answers were given for {rows} rows")
+    columns = answer_columns(answers, task)
+    kinds = {PREDICTION: "string" if task == "classification" else "float", SCORE: "float"}
+    return tuple(
+        profile_column(pa.chunked_array([values]), Column(name, kinds[name], True), order)  # type: ignore[arg-type]
+        for name, values in columns.items()
+    )
+
+
+def answer_columns(answers: Answers, task: str) -> dict[str, pa.Array]:
+    """Answers as the prediction log writes them: labels as text or numbers, and P(classes[1]) of two classes."""
+    import pyarrow as pa
+
+    if task == "regression":
+        return {PREDICTION: pa.array(np.asarray(answers.labels, dtype=np.float64))}
+    columns = {PREDICTION: pa.array([str(label) for label in answers.labels.tolist()], pa.string())}
+    if answers.scores is not None and answers.scores.shape[1] == 2:
+        columns[SCORE] = pa.array(np.asarray(answers.scores[:, 1], dtype=np.float64))
+    return columns
