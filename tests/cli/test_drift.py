@@ -25,7 +25,8 @@ from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.models.save import save_model
 from mlops_cli.core.predictions.segment import Answered, encode, segment_name
 from mlops_cli.core.registry.records import Version
-from mlops_cli.core.workflows.drift import build_profile, check_windows
+from mlops_cli.core.workflows.drift import check_windows
+from mlops_cli.core.workflows.drift_profile import build_profile
 from mlops_cli.core.workflows.workspace import Workspace
 
 YAML = """\

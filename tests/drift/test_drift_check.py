@@ -138,12 +138,13 @@ def test_dates_are_never_tested() -> None:
 def test_changes_of_schema_always_alarm() -> None:
     profile = profile_of({"x": normal(0, N), "y": normal(1, N), "z": ["a"] * N})
     result = check(profile, pa.table({"x": ["1"] * M, "z": ["a"] * M, "fresh": normal(2, M)}))
-    found = {one.column: one.note for one in result.columns if one.tests and one.tests[0].part == "schema"}
-    assert found == {
-        "x": "the reference holds floats, the window string",
-        "y": "the window does not have it",
-        "fresh": "the reference does not have it",
-    }
+    assert [change.text for change in result.schema] == [
+        "x holds string, the reference floats",
+        "y is missing: the window does not have it",
+        "fresh is new: the reference does not have it",
+    ]
+    assert [one.column for one in result.columns] == ["z"]
+    assert set(result.alarms) == {"x", "y", "fresh"}
     assert result.verdict == "drift"
 
 

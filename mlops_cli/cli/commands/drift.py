@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -57,10 +56,10 @@ def check(
     """
     from mlops_cli.cli.views.drift import show_drift
     from mlops_cli.core.workflows.drift import check_drift
+    from mlops_cli.core.workflows.drift_asked import request_from
 
     here = open_context(ctx)
-    files: dict[str, Any] = {"current": current and here.folder / current, "html": html and here.folder / html}
-    answer = check_drift(here.workspace, ref or None, window=window, since=since, until=until, force=force, **files)
+    answer = check_drift(here.workspace, request_from(ctx.params, here.folder))
     here.output.show(answer, show_drift)
     raise typer.Exit(answer.exit_code)
 
@@ -69,7 +68,7 @@ def check(
 def report(
     ctx: typer.Context,
     ref: str = _REF,
-    out: Path = _OUT,
+    html: Path = _OUT,
     current: Path | None = _CURRENT,
     window: str = _WINDOW,
     since: str = _SINCE,
@@ -86,12 +85,7 @@ def report(
     """
     from mlops_cli.cli.views.drift import show_report
     from mlops_cli.core.workflows.drift import report_drift
+    from mlops_cli.core.workflows.drift_asked import request_from
 
     here = open_context(ctx)
-    asked: dict[str, Any] = {
-        "current": current and here.folder / current,
-        "window": window,
-        "since": since,
-        "until": until,
-    }
-    here.output.show(report_drift(here.workspace, ref or None, here.folder / out, force=force, **asked), show_report)
+    here.output.show(report_drift(here.workspace, request_from(ctx.params, here.folder)), show_report)

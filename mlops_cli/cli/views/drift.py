@@ -8,7 +8,7 @@ from mlops_cli.cli.output import Output
 from mlops_cli.core.drift.records import ColumnResult, DriftAnswer, Verdict
 from mlops_cli.core.drift.report import WORDS, detectable, explanation, headline, period, remark, title_of
 from mlops_cli.core.reports.numbers import number, p_value
-from mlops_cli.core.workflows.drift import DriftReport
+from mlops_cli.core.workflows.drift_report import DriftReport
 
 _STYLES: dict[Verdict, str] = {"drift": "bold red", "quiet": "bold green", "too_little": "bold yellow"}
 _HEADERS = ("column", "verdict", "effect", "p", "rows", "effective", "detectable", "importance", "remark")
@@ -18,6 +18,8 @@ def show_drift(answer: DriftAnswer, output: Output) -> None:
     """The verdict, then the predictions, then the inputs, alarms first."""
     output.line(headline(answer), style=_STYLES[answer.verdict])
     output.line(f"{answer.model}, {period(answer)}: {explanation(answer)}")
+    for change in answer.schema:
+        output.line(f"schema: {change.text}", style="red")
     if answer.answers or answer.columns:
         output.line()
         output.table(_HEADERS, _rows([*answer.answers, *answer.columns]), right=_HEADERS[2:8])

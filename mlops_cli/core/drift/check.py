@@ -11,7 +11,7 @@ from mlops_cli.core.drift import columns as arrow
 from mlops_cli.core.drift.measure import measure
 from mlops_cli.core.drift.measures.measured import Measured
 from mlops_cli.core.drift.profile import ColumnProfile, Profile
-from mlops_cli.core.drift.records import ColumnResult, DriftResult, Rules, Status, Test, Verdict
+from mlops_cli.core.drift.records import ColumnResult, DriftResult, Rules, SchemaChange, Status, Verdict
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import UsageError
 from mlops_cli.core.stats.multiplicity import holm
@@ -40,8 +40,9 @@ def check(
     _refuse_other_rows(profile, window)
     notes = _notes(profile, window, replies)
     # The predictions first: a change of what the model sees matters most where its answers change with it.
-    measured_answers, _ = _measure_all(profile.answers, replies, profile, rules, required=False)
+    measured_answers, retyped = _measure_all(profile.answers, replies, profile, rules, required=False)
     measured, changed = _measure_all(profile.columns, window, profile, rules, required=True)
+    schema = (*retyped, *changed, *_new_columns(profile, window))
     everything = [*measured_answers, *measured]
     _adjust(everything, rules)
     tests = sum(len(column.tests) for column in everything)
@@ -49,11 +50,11 @@ def check(
     important = _important(profile, rules)
     replied = [_result(column, level, rules, important=True) for column in measured_answers]
     results = [_result(column, level, rules, important=column.profile.name in important) for column in measured]
-    results += changed + _new_columns(profile, window)
     return DriftResult(
-        verdict=_verdict(replied, results, important),
+        verdict="drift" if schema else _verdict(replied, results, important),
         columns=tuple(sorted(results, key=lambda column: _rank(column, profile))),
         answers=tuple(replied),
+        schema=schema,
         rows=window.rows,
         rows_reference=profile.rows,
         tests=tests,
@@ -100,15 +101,16 @@ def _notes(profile: Profile, window: Window, replies: Window) -> list[str]:
 
 def _measure_all(
     columns: Sequence[ColumnProfile], window: Window, profile: Profile, rules: Rules, *, required: bool
-) -> tuple[list[Measured], list[ColumnResult]]:
-    """The tests of each column, and a finding for each that is missing or of another kind."""
+) -> tuple[list[Measured], list[SchemaChange]]:
+    """The tests of each column, and those that are missing or of another kind."""
     name = profile.time or profile.time_missing
     order = arrow.time_order(window.read(name)) if name is not None and name in window else None
-    measured, changed = [], []
+    measured: list[Measured] = []
+    changed: list[SchemaChange] = []
     for column in columns:
         if column.name not in window:
             if required:
-                changed.append(_schema_finding(column, "the window does not have it"))
+                changed.append(SchemaChange(column=column.name, change="missing", before=column.kind))
             continue
         if window.rows == 0:
             measured.append(Measured(column, note="the window has no rows"))
@@ -116,47 +118,19 @@ def _measure_all(
         values = window.read(column.name)
         one = measure(column, values, order, rules, ordered_reference=profile.time is not None)
         if one is None:
-            changed.append(_schema_finding(column, f"the reference holds {column.kind}s, the window {values.type}"))
+            changed.append(SchemaChange(column=column.name, change="retyped", before=column.kind, now=str(values.type)))
         else:
             measured.append(one)
     return measured, changed
 
 
-def _schema_finding(column: ColumnProfile, detail: str) -> ColumnResult:
-    return ColumnResult(
-        column=column.name,
-        kind=column.kind,
-        status="drift",
-        effect=1.0,
-        importance=column.importance,
-        n_reference=column.present,
-        tests=(_schema_test(detail),),
-        note=detail,
-    )
-
-
-def _schema_test(detail: str) -> Test:
-    return Test(
-        part="schema", method="schema", statistic=None, effect=1.0, floor=0.0, p_value=None, alarm=True, detail=detail
-    )
-
-
-def _new_columns(profile: Profile, window: Window) -> list[ColumnResult]:
+def _new_columns(profile: Profile, window: Window) -> list[SchemaChange]:
     known = {column.name for column in (*profile.columns, *profile.answers)} | set(profile.others)
     known |= {profile.time or profile.time_missing or ""}
-    fresh = [field for field in window.schema if field.name not in known and not field.name.startswith("_")]
-    detail = "the reference does not have it"
     return [
-        ColumnResult(
-            column=field.name,
-            kind=str(field.type),
-            status="drift",
-            effect=1.0,
-            n=window.rows,
-            note=detail,
-            tests=(_schema_test(detail),),
-        )
-        for field in fresh
+        SchemaChange(column=field.name, change="new", now=str(field.type))
+        for field in window.schema
+        if field.name not in known and not field.name.startswith("_")
     ]
 
 

@@ -26,7 +26,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """One test of one column. It alarms if `p_adjusted` <= alpha and `effect` >= `floor`.
 
-    `part` is distribution, missing, unseen, tails, atom or schema; a change of schema has no p and always alarms.
+    `part` is distribution, missing, unseen, tails or atom, or of a column's own parts: hour, weekday, length ...
     """
 
     part: str
@@ -96,13 +96,78 @@ class ColumnResult(msgspec.Struct, frozen=True, kw_only=True):
         return next((test for test in self.tests if test.part == "distribution"), self.tests[0] if self.tests else None)
 
 
+class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A column that the window lacks (`missing`), the reference lacks (`new`), or that holds another kind of values
+    (`retyped`). `before` and `now` are the kinds of values, empty where there is no such column."""
+
+    column: str
+    change: Literal["missing", "new", "retyped"]
+    before: str = ""
+    now: str = ""
+
+    @property
+    def text(self) -> str:
+        """The change in words."""
+        if self.change == "missing":
+            return f"{self.column} is missing: the window does not have it"
+        if self.change == "new":
+            return f"{self.column} is new: the reference does not have it"
+        return f"{self.column} holds {self.now}, the reference {self.before}s"
+
+
+class Multivariate(msgspec.Struct, frozen=True, kw_only=True):
+    """Can a classifier tell the window's rows from the reference's? MULTIVARIATE in RULE.md.
+
+    `auc` is of rows it was not fitted on; `bound` what it must exceed, calibrated by permutation at `level`; `effect`
+    is 2 auc - 1. `columns` are those it rests on, with their shares of the fall of the auc, the largest first.
+    """
+
+    auc: float
+    bound: float
+    p_value: float
+    level: float
+    effect: float
+    floor: float
+    alarm: bool
+    n_reference: int
+    n: int
+    columns: tuple[tuple[str, float], ...] = ()
+    note: str = ""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """The check of the rows that hold one value of the segmenting column. Holm runs over the tests of all segments."""
+
+    value: str
+    verdict: Verdict
+    rows: int
+    rows_reference: int
+    columns: tuple[ColumnResult, ...]
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Names of the alarmed columns, worst first."""
+        return tuple(column.column for column in self.columns if column.alarm)
+
+
+class Segments(msgspec.Struct, frozen=True, kw_only=True):
+    """`segments`, alarms first, then by rows; `others` counts the values that were left out, as being rare."""
+
+    column: str
+    segments: tuple[Segment, ...]
+    others: int = 0
+    note: str = ""
+
+
 class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
     """The check of one window. `columns` are the inputs, alarms first, then by importance x effect; `answers` the
-    predictions. `level` is alpha / `tests`, what a single p-value must beat first."""
+    predictions; `schema` the columns that came, went or changed their kind, which have no tests. `level` is
+    alpha / `tests`, what a single p-value must beat first."""
 
     verdict: Verdict
     columns: tuple[ColumnResult, ...]
     answers: tuple[ColumnResult, ...]
+    schema: tuple[SchemaChange, ...] = ()
     rows: int
     rows_reference: int
     tests: int
@@ -112,8 +177,13 @@ class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Names of the alarmed columns, unimportant ones included: predictions first, then the inputs, worst first."""
-        return tuple(column.column for column in (*self.answers, *self.columns) if column.alarm)
+        """Names of the alarmed columns, unimportant ones included: predictions first, then changes of schema, then the
+        inputs, worst first."""
+        return (
+            *(column.column for column in self.answers if column.alarm),
+            *(change.column for change in self.schema),
+            *(column.column for column in self.columns if column.alarm),
+        )
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -127,8 +197,9 @@ class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What `mlo drift check` found. `columns` are the inputs, alarms first, then by importance x effect.
 
     `window` is None for a file that was checked whole; `alarms` names the alarmed columns, predictions first; `level`
-    is the p-value that a single test must beat first. `report` is the digest of this answer in the store and `event`
-    the place of its event; both None where nothing was recorded.
+    is the p-value that a single test must beat first. `reference` says what the window was compared with: `training`,
+    a file, or other windows of the log. `segments` and `multivariate` are there where they were asked for. `report` is
+    the digest of this answer in the store and `event` the place of its event; both None where nothing was recorded.
     """
 
     verdict: Verdict
@@ -146,5 +217,9 @@ class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules
     notes: tuple[str, ...]
     profile: str
+    schema: tuple[SchemaChange, ...] = ()
+    reference: str = "training"
+    segments: Segments | None = None
+    multivariate: Multivariate | None = None
     report: str | None = None
     event: int | None = None

@@ -80,7 +80,7 @@ def title_of(column: ColumnResult) -> str:
 def headline(answer: DriftAnswer) -> str:
     """The verdict in one line."""
     if answer.verdict == "drift":
-        alarmed = [title_of(column) for column in (*answer.answers, *answer.columns) if column.alarm]
+        alarmed = [TITLES.get(name, name) for name in answer.alarms]
         others = f" and {len(alarmed) - 4} more" if len(alarmed) > 4 else ""
         return f"drift: {', '.join(alarmed[:4])}{others}"
     if answer.verdict == "quiet":
@@ -204,7 +204,7 @@ def _shares(counts: Sequence[int]) -> tuple[float, ...]:
 
 
 def _new_values(answer: DriftAnswer) -> list[Block]:
-    lines = []
+    lines = [change.text for change in answer.schema]
     for column in (*answer.answers, *answer.columns):
         name = title_of(column)
         if column.new_values:
@@ -215,7 +215,7 @@ def _new_values(answer: DriftAnswer) -> list[Block]:
                 lines.append(f"{name} is {test.detail}")
             if test.part == "tails" and test.alarm:
                 lines.append(f"{name}: {test.detail}, where the reference has its outermost 0.1%")
-            if test.part == "schema" or (test.part == "atom" and test.alarm):
+            if test.part == "atom" and test.alarm:
                 lines.append(f"{name}: {test.detail}")
     if not lines:
         return []

@@ -201,7 +201,7 @@ def _profile(
     if model is None or model.reference is None:
         notes.append("no model.reference in mlo.yaml: there is no profile to check for drift against")
         return None, None
-    from mlops_cli.core.workflows.drift import build_profile
+    from mlops_cli.core.workflows.drift_profile import build_profile
 
     entry = find_entry(workspace, run, model.reference, key="model.reference")
     reference = read_rows(workspace, entry, model.reference)

@@ -1,0 +1,34 @@
+"""Write a drift check as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mlops_cli.core.base.files import write_atomic
+from mlops_cli.core.drift.records import DriftAnswer
+from mlops_cli.core.drift.report import drift_report
+from mlops_cli.core.errors import WouldOverwrite
+from mlops_cli.core.reports.html import render
+from mlops_cli.core.workflows.drift_asked import DriftRequest, shown
+from mlops_cli.core.workflows.workspace import Workspace
+
+
+class DriftReport(msgspec.Struct, frozen=True):
+    """Where a report was written, and the answer it shows."""
+
+    path: str
+    answer: DriftAnswer
+
+
+def refuse_overwriting(workspace: Workspace, request: DriftRequest) -> None:
+    """Raise WouldOverwrite if the report would replace a file that it may not."""
+    if request.html is not None and request.html.exists() and not request.force:
+        name = shown(workspace, request.html)
+        raise WouldOverwrite(f"{name} exists", hint="name another file, or replace it with --force")
+
+
+def write_page(out: Path, answer: DriftAnswer) -> None:
+    """The page of one check, in one step."""
+    write_atomic(out, render(drift_report(answer)))
