@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from pipeline_faults import (
 )
 
 from mlops_cli.core.pipeline import stage as stage_module
+from mlops_cli.core.pipeline.execute import Executor
 from mlops_cli.core.pipeline.interrupts import Stop
 from mlops_cli.core.workflows.plan import RunRequest
 from mlops_cli.core.workflows.run import run_pipeline
@@ -142,6 +145,24 @@ def test_another_thread_may_stop_a_run(here: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(open_workspace(here, Stopping()), RunRequest(), stop=stop)
     assert left_over(here) == []
+
+
+def test_an_interrupt_in_the_moment_a_stage_ended_waits_for_nothing(here: Path) -> None:
+    stop = Stop()
+
+    def between(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is Executor._next.__code__ and not stop.is_asked:
+            stop.interrupt(signal.SIGTERM, None)  # raises where a signal would: with the outcome in nobody's hands
+
+    write_project(here, {"one": {"cmd": "echo 1 > o", "outs": ["o"]}, "two": {"cmd": "true", "deps": ["o"]}})
+    sys.setprofile(between)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_pipeline(open_workspace(here), RunRequest(), stop=stop)
+    finally:
+        sys.setprofile(None)
+    assert open_workspace(here).runs.list(limit=1)[0].status == "killed"
+    assert statuses(run(here)) == {"one": "cached", "two": "ran"}
 
 
 def test_what_a_killed_script_logged_last_stays_with_the_killed_run(here: Path) -> None:

@@ -73,7 +73,8 @@ class Executor:
         heapq.heapify(self._ready)
         self._turn = Turn(around, admission.machine, self._decide, planner.forget)
         self._working: dict[str, threading.Thread] = {}
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._ended: dict[str, Outcome] = {}  # turns that ended, until they are settled
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._results: dict[str, Result] = {}
         self._skipped: dict[str, Verdict] = {}
         self._failures: list[MloError] = []
@@ -137,7 +138,8 @@ class Executor:
         return True
 
     def _work(self, node: Node, slot: Slot) -> None:
-        self._outcomes.put(self._turn.take(node, slot))
+        self._ended[node.name] = self._turn.take(node, slot)
+        self._wakes.put(None)
 
     def _decide(self, node: Node) -> Verdict:
         metrics = {}
@@ -151,9 +153,12 @@ class Executor:
         """The next turn that ends. Raises KeyboardInterrupt if it was asked to stop, by whomever."""
         stop = self._around.stop
         while True:
+            # It stays there until it is settled: an interrupt on the way would lose it, and be waited for for ever.
+            if ended := list(self._ended.values()):
+                return ended[0]
             try:
                 # In short waits: a signal just before the thread sleeps is only noticed when it wakes.
-                return self._outcomes.get(timeout=_TICK_S)
+                self._wakes.get(timeout=_TICK_S)
             except queue.Empty:
                 if stop.is_asked and not stop.is_ending:
                     raise KeyboardInterrupt from None
@@ -162,6 +167,7 @@ class Executor:
         """Record what became of a stage, and let those that waited for it have their turn."""
         with self._around.stop.shielded():
             name = outcome.node.name
+            self._ended.pop(name, None)
             thread = self._working.pop(name, None)
             if thread is not None:
                 thread.join()
