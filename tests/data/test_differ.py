@@ -186,3 +186,13 @@ def test_a_tree_without_end_is_refused() -> None:
         tree = {"x": tree}
     with pytest.raises(IntegrityError, match="does not end"):
         compared({}, tree)
+
+
+def test_trees_that_multiply_are_followed_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_cli.core.store.tree._EMPTY_FOLDERS", 1000)
+    trees: list[Tree] = [{}, {"x": {}}]
+    for _ in range(12):
+        trees = [{"a": tree, "b": tree} for tree in trees]
+    for before, after in [({}, trees[0]), (trees[0], {}), (trees[0], trees[1])]:
+        with pytest.raises(IntegrityError, match="does not end"):
+            compared({"file": b"1"} | before, {"file": b"1"} | after)

@@ -211,6 +211,33 @@ def test_a_tree_that_multiplies_is_walked_only_so_far(store: LocalStore, monkeyp
     assert len(list(closure(store, entry))) == 13
 
 
+class Counted:
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self.reads = 0
+
+    def read(self, digest: Digest) -> bytes:
+        self.reads += 1
+        return self._store.read(digest)
+
+
+def test_a_tree_that_multiplies_is_refused_before_it_is_walked(store: LocalStore) -> None:
+    entry = folder(store)
+    for _ in range(40):
+        entry = folder(store, a=below(b"a", entry), b=below(b"b", entry))
+    outer, counted = folder(store, bomb=below(b"bomb", entry), file=b"1"), Counted(store)
+    with pytest.raises(IntegrityError, match="does not end"):
+        list(walk(counted, outer))
+    assert counted.reads <= 50
+
+
+def test_empty_folders_are_walked_as_often_as_they_stand(store: LocalStore) -> None:
+    entry = folder(store)
+    for _ in range(3):
+        entry = folder(store, a=below(b"a", entry), b=below(b"b", entry))
+    assert len(list(walk(store, folder(store, x=below(b"x", entry), file=b"1")))) == 2 + 2 + 4 + 8
+
+
 def test_a_missing_subfolder_is_noted_and_the_walk_goes_on(store: LocalStore) -> None:
     gone = folder(store, x=b"1")
     outer = folder(store, a=below(b"a", gone), b=b"2")

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from mlops_cli.core.base.records import Entry
+from mlops_cli.core.errors import IntegrityError
 from mlops_cli.core.store.local import LocalStore
 from mlops_cli.core.store.tree import DIR, FILE, TreeEntry, encode, totals, walk
 from mlops_cli.core.store.tree_merge import merge_folders
@@ -73,3 +74,18 @@ def test_a_folder_that_went_takes_its_unchanged_files_with_it(store: LocalStore,
     )
     assert (read(store, merged), clashes) == ({"c": "4"}, [])
     assert [path for path, _ in walk(store, merged)] == ["c"]
+
+
+def test_trees_that_multiply_are_followed_only_so_far(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_cli.core.store.tree._EMPTY_FOLDERS", 1000)
+    empty = kept(store, {})
+    sides = [empty, Entry(str(store.put_bytes(encode([folder_row(b"x", empty)], "xxh128"))), "dir", 0, 0)]
+    for _ in range(12):
+        rows = [[folder_row(name, side) for name in (b"a", b"b")] for side in sides]
+        sides = [Entry(str(store.put_bytes(encode(two, "xxh128"))), "dir", *totals(two)) for two in rows]
+    with pytest.raises(IntegrityError, match="does not end"):
+        merge_folders(store, None, *sides)
+
+
+def folder_row(name: bytes, entry: Entry) -> TreeEntry:
+    return TreeEntry(name, DIR, entry.digest, entry.size, entry.files)

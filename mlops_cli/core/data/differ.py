@@ -11,7 +11,7 @@ import msgspec
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data.compare import Items
 from mlops_cli.core.errors import IntegrityError, NotFound
-from mlops_cli.core.store.tree import DIR, MAX_DEPTH, Readable, TreeEntry, item_of, read_tree
+from mlops_cli.core.store.tree import DIR, MAX_DEPTH, Readable, TreeEntry, item_of, most_entries, read_tree
 
 Change = Literal["added", "modified", "deleted", "renamed"]
 Children = Callable[[bytes, TreeEntry], Sequence[TreeEntry]]
@@ -117,6 +117,8 @@ class _Walk:
     def __init__(self, left: Side, right: Side) -> None:
         self._left = left
         self._right = right
+        roots = [*left.roots.values(), *right.roots.values()]
+        self._names_left = sum(most_entries(item.files) for item in roots)  # what has more names was made to do harm
         self.modified: dict[bytes, tuple[TreeEntry, TreeEntry]] = {}
         self.gone: dict[bytes, TreeEntry] = {}
         self.came: dict[bytes, TreeEntry] = {}
@@ -149,6 +151,7 @@ class _Walk:
             self.unread.append(path)
             return
         for name in sorted(old.keys() | new.keys()):
+            self._meet(path)
             self.pair(path + b"/" + name, old.get(name), new.get(name), depth + 1)
 
     def _apart(
@@ -172,7 +175,13 @@ class _Walk:
         if not inner:
             yield path, item
         for child in inner:
+            self._meet(path)
             yield from self._leaves(side, path + b"/" + child.name, child, depth + 1)
+
+    def _meet(self, folder: bytes) -> None:
+        self._names_left -= 1
+        if self._names_left < 0:
+            raise _endless(folder)
 
 
 def _endless(path: bytes) -> IntegrityError:

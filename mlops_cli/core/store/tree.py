@@ -215,6 +215,7 @@ def walk_bytes(
     if entry.kind != "dir":
         return
     left = most_entries(entry.files)
+    names = _NamesBelow(store)
     stack = [(b"", iter(read_tree(store, entry)))]
     while stack:
         prefix, entries = stack[-1]
@@ -228,12 +229,39 @@ def walk_bytes(
         path = prefix + found.name
         yield path, found
         if found.mode == DIR:
+            if not found.files and names.count(found, len(stack)) > left:
+                raise endless(entry)
             try:
                 stack.append((path + b"/", iter(read_tree(store, found))))
             except (NotFound, IntegrityError) as error:
                 if lost is None:
                     raise
                 lost[path] = error
+
+
+class _NamesBelow:
+    """How many names stand below folders without files, each distinct tree read once.
+
+    Such folders alone can stand for far more names than there are bytes in their trees: a folder that holds the same
+    folder twice, which holds the same folder twice. So a walk knows before the first of them, not after a million."""
+
+    def __init__(self, store: Readable) -> None:
+        self._store = store
+        self._known: dict[str, int] = {}
+
+    def count(self, folder: TreeEntry, depth: int) -> int:
+        """Raises IntegrityError for a folder nested too deeply; one that cannot be read counts as empty."""
+        known = self._known.get(folder.digest)
+        if known is None:
+            if depth > MAX_DEPTH + 1:
+                raise endless(folder)
+            try:
+                entries = read_tree(self._store, folder)
+            except (NotFound, IntegrityError):
+                entries = []
+            known = len(entries) + sum(self.count(inner, depth + 1) for inner in entries if inner.mode == DIR)
+            self._known[folder.digest] = known
+        return known
 
 
 def most_entries(files: int) -> int:

@@ -6,7 +6,18 @@ import os
 from collections.abc import Sequence
 
 from mlops_cli.core.base.records import Entry
-from mlops_cli.core.store.tree import DIR, MAX_DEPTH, Editable, TreeEntry, encode, endless, item_of, read_tree, totals
+from mlops_cli.core.store.tree import (
+    DIR,
+    MAX_DEPTH,
+    Editable,
+    TreeEntry,
+    encode,
+    endless,
+    item_of,
+    most_entries,
+    read_tree,
+    totals,
+)
 
 
 def merge_folders(store: Editable, base: Entry | None, ours: Entry, theirs: Entry) -> tuple[Entry, list[str]]:
@@ -15,8 +26,9 @@ def merge_folders(store: Editable, base: Entry | None, ours: Entry, theirs: Entr
 
     The bytes of the files need not be here, only the trees. Raises ObjectMissing, IntegrityError.
     """
-    walk = _Walk(store)
-    merged = walk.folder(b"", *(item_of(entry) if entry is not None else None for entry in (base, ours, theirs)))
+    sides = [item_of(entry) if entry is not None else None for entry in (base, ours, theirs)]
+    walk = _Walk(store, sum(most_entries(item.files) for item in sides if item is not None))
+    merged = walk.folder(b"", *sides)
     entry = (merged or walk.keep(b"", [])).entry
     return entry, [os.fsdecode(path) for path in walk.clashes]
 
@@ -24,8 +36,9 @@ def merge_folders(store: Editable, base: Entry | None, ours: Entry, theirs: Entr
 class _Walk:
     """Goes down all three together; folders that only one side changed are not even read."""
 
-    def __init__(self, store: Editable) -> None:
+    def __init__(self, store: Editable, names: int) -> None:
         self._store = store
+        self._names_left = names
         self.clashes: list[bytes] = []
 
     def pick(
@@ -51,6 +64,9 @@ class _Walk:
         before, here, there = (self._names(item) for item in (base, ours, theirs))
         entries = []
         for name in sorted(before.keys() | here.keys() | there.keys()):
+            self._names_left -= 1
+            if self._names_left < 0:
+                raise endless(ours or theirs or item_of(Entry("", "dir", 0)))
             below = path + b"/" + name if path else name
             found = self.pick(below, before.get(name), here.get(name), there.get(name))
             if found is not None:

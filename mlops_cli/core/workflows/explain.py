@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Entry
 from mlops_cli.core.data.compare import items_here
-from mlops_cli.core.data.differ import Side, compare, standing
+from mlops_cli.core.data.differ import Side, compare, recorded, standing
 from mlops_cli.core.errors import IntegrityError, MloError, NotFound
 from mlops_cli.core.pipeline.graph import Node
 from mlops_cli.core.pipeline.reasons import Change, Decision, Inputs, Reason, differences
 from mlops_cli.core.pipeline.worktree import LITTER
-from mlops_cli.core.store.tree import DIR, TreeEntry, decode
+from mlops_cli.core.store.tree import decode, totals
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,12 +80,11 @@ def _kept(workspace: Workspace, name: str, digest: str) -> Side | None:
     """What a folder was, by its tree in the cache; None for a file, and where the tree is not there."""
     store = workspace.store
     try:
-        decode(store.read(Digest.parse(digest)))
+        entries = decode(store.read(Digest.parse(digest)))
     except (NotFound, IntegrityError):
         return None
-    # Only the digest is known of it, not how many files it holds; the trees below are held to nothing but theirs.
-    root = TreeEntry(b"", DIR, digest, 0, 0)
-    return Side({name: root}, lambda _, item: decode(store.read(Digest.parse(item.digest))))
+    # Only the digest is known of it, so what it holds is taken from itself; the trees below are held to it.
+    return recorded(store, {name: Entry(digest, "dir", *totals(entries))})
 
 
 def _standing(workspace: Workspace, name: str) -> Side:
