@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from mlops_cli.core.drift.performance.records import PerformanceAnswer
+
 Verdict = Literal["drift", "quiet", "too_little"]
 Status = Literal["drift", "warning", "quiet", "too_little", "not_tested"]
 
@@ -221,5 +223,6 @@ class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = "training"
     segments: Segments | None = None
     multivariate: Multivariate | None = None
+    performance: PerformanceAnswer | None = None
     report: str | None = None
     event: int | None = None
