@@ -24,6 +24,12 @@ _SINCE = typer.Option(
     "", "--since", metavar="TIME", help="Where the window begins: 2013-04-01, or 2h for two hours ago."
 )
 _UNTIL = typer.Option("", "--until", metavar="TIME", help="Where the window ends; that time is outside.")
+_REFERENCE = typer.Option(
+    "",
+    "--reference",
+    metavar="WHAT",
+    help="Compare with a file of rows or a profile, weekday:4 (the weeks before), season:1, or 2013-04-01..2013-05-01.",
+)
 _HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
 _OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
 _FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists.")
@@ -37,6 +43,7 @@ def check(
     window: str = _WINDOW,
     since: str = _SINCE,
     until: str = _UNTIL,
+    reference: str = _REFERENCE,
     html: Path | None = _HTML,
     force: bool = _FORCE,
 ) -> None:
@@ -53,6 +60,8 @@ def check(
       mlo drift check --since 1h
       mlo drift check --since 2013-04-01 --until 2013-05-01 --html drift.html
       mlo drift check --current april.parquet --json
+      mlo drift check --reference weekday:4
+      mlo drift check --current april.parquet --reference march.parquet
     """
     from mlops_cli.cli.views.drift import show_drift
     from mlops_cli.core.workflows.drift import check_drift
@@ -73,6 +82,7 @@ def report(
     window: str = _WINDOW,
     since: str = _SINCE,
     until: str = _UNTIL,
+    reference: str = _REFERENCE,
     force: bool = _FORCE,
 ) -> None:
     """Write what a check finds as one HTML file, with pictures, that needs no network.

@@ -53,6 +53,13 @@ class Drift(Strict, frozen=True):
     persistence: Annotated[
         str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="alarms of windows, as in 2/3")
     ] = "2/3"
+    reference: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="what windows are compared with: training, weekday:4, season:1, 2013-04-01..2013-05-01, a file",
+        ),
+    ] = "training"
 
 
 class Retrain(Strict, frozen=True):

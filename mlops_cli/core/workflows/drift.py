@@ -14,8 +14,9 @@ import msgspec
 from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
-from mlops_cli.core.errors import Exit
+from mlops_cli.core.errors import Exit, TooLittleData
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
+from mlops_cli.core.workflows.drift_reference import Reference, choose_reference, named_reference
 from mlops_cli.core.workflows.drift_report import DriftReport, refuse_overwriting, write_page
 from mlops_cli.core.workflows.drift_rows import Rows, logged_rows, rows_of
 from mlops_cli.core.workflows.workspace import Workspace
@@ -30,7 +31,7 @@ def check_drift(workspace: Workspace, request: DriftRequest) -> DriftAnswer:
     refuse_overwriting(workspace, request)
     asked = Asked.of(workspace, request.ref, request.window)
     rows = rows_of(asked, request)
-    answer = _answer(asked, rows)
+    answer = _answer(asked, rows, choose_reference(asked, request, rows))
     if rows.is_logged and request.record:
         answer = _record(asked, answer)
     if request.html is not None:
@@ -57,10 +58,11 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
     for _ in range(count):
         rows = logged_rows(asked, period)
         if rows.inputs.rows:
-            answer, period = _answer(asked, rows), rows.period or period
-            answers.append(_record(asked, answer) if record else answer)
+            period = rows.period or period
+            answers.append(_windowed(asked, rows, record=record))
         else:
-            answers.append(_nothing(asked, dataclasses.replace(rows, period=period)))
+            nothing = dataclasses.replace(rows, period=period)
+            answers.append(_nothing(asked, nothing, "no prediction arrived in this window"))
         period = Period(period.start - timedelta(seconds=asked.length_s), period.start)
     return answers[::-1]
 
@@ -71,8 +73,18 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
 _EXITS: Mapping[Verdict, Exit] = {"drift": Exit.WARNED, "quiet": Exit.DONE, "too_little": Exit.TOO_LITTLE}
 
 
-def _answer(asked: Asked, rows: Rows) -> DriftAnswer:
-    found = check(asked.profile, rows.inputs, rules=asked.rules, answers=rows.answers)
+def _windowed(asked: Asked, rows: Rows, *, record: bool) -> DriftAnswer:
+    """The answer of one window of several. One whose reference has too few rows (the log's first weeks) says so."""
+    try:
+        reference = choose_reference(asked, DriftRequest(), rows)
+    except TooLittleData as error:
+        return _nothing(asked, rows, error.message)
+    answer = _answer(asked, rows, reference)
+    return _record(asked, answer) if record else answer
+
+
+def _answer(asked: Asked, rows: Rows, reference: Reference) -> DriftAnswer:
+    found = check(reference.profile, rows.inputs, rules=asked.rules, answers=rows.answers)
     return DriftAnswer(
         verdict=found.verdict,
         exit_code=int(_EXITS[found.verdict]),
@@ -90,17 +102,18 @@ def _answer(asked: Asked, rows: Rows) -> DriftAnswer:
         rules=found.rules,
         notes=found.notes,
         profile=asked.model.profile or "",
+        reference=reference.label,
     )
 
 
-def _nothing(asked: Asked, rows: Rows) -> DriftAnswer:
+def _nothing(asked: Asked, rows: Rows, why: str) -> DriftAnswer:
     return DriftAnswer(
         verdict="too_little",
         exit_code=int(Exit.TOO_LITTLE),
         model=asked.model.title,
         source=rows.source,
         window=rows.bounds,
-        rows=0,
+        rows=rows.inputs.rows,
         rows_reference=asked.profile.rows,
         alarms=(),
         answers=(),
@@ -108,8 +121,9 @@ def _nothing(asked: Asked, rows: Rows) -> DriftAnswer:
         tests=0,
         level=asked.rules.alpha,
         rules=asked.rules,
-        notes=("no prediction arrived in this window",),
+        notes=(why,),
         profile=asked.model.profile or "",
+        reference=named_reference(asked, DriftRequest()).text,
     )
 
 
@@ -121,12 +135,17 @@ def _record(asked: Asked, answer: DriftAnswer) -> DriftAnswer:
         "verdict": answer.verdict,
         "window": msgspec.to_builtins(answer.window),
         "rows": answer.rows,
+        "reference": answer.reference,
         "alarms": list(answer.alarms),
         "profile": answer.profile,
         "report": report,
     }
     for event in reversed(workspace.registry.history(asked.model.name or None)):
-        if event.kind == "drift" and event.subject == asked.model.title and event.data == data:
+        if (
+            event.kind == "drift"
+            and event.subject == asked.model.title
+            and data == {"reference": "training", **event.data}
+        ):
             return msgspec.structs.replace(answer, report=report, event=event.seq)
     event = workspace.registry.record("drift", asked.model.title, data)
     return msgspec.structs.replace(answer, report=report, event=event.seq)

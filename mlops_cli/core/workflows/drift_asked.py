@@ -13,6 +13,7 @@ from mlops_cli.core.base.clock import parse_duration
 from mlops_cli.core.base.records import ResolvedModel
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.drift.records import Rules
+from mlops_cli.core.drift.references import Named
 from mlops_cli.core.errors import ProjectError, UsageError
 from mlops_cli.core.workflows.resolve import bring_digest, resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
@@ -25,7 +26,8 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     the prediction log, `window` long (`drift.window` by default), which ends at its last multiple before now and
     reaches further back until it holds `drift.min_rows`; `since` and `until` set its ends instead, as times or as
     durations before now; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event
-    if `record`. html: where to write a report as well; an existing file is refused, unless `force`.
+    if `record`. reference: what the rows are compared with, as `Named.parse` reads it; drift.reference by default.
+    html: where to write a report as well; an existing file is refused, unless `force`.
     """
 
     ref: str | None = None
@@ -33,6 +35,7 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: str | datetime | None = None
     until: str | datetime | None = None
     current: Path | None = None
+    reference: str | None = None
     html: Path | None = None
     force: bool = False
     record: bool = True
@@ -42,6 +45,8 @@ def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
     """From the options of `mlo drift` by their names; paths are relative to `folder`."""
     known: dict[str, Any] = {name: typed[name] for name in DriftRequest.__struct_fields__ if typed.get(name)}
     known |= {name: folder / known[name] for name in ("current", "html") if name in known}
+    if Named.parse(known.get("reference", "training")).choice == "file":
+        known["reference"] = str(folder / known["reference"])
     return DriftRequest(**known)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -130,6 +131,15 @@ def logged_rows(asked: Asked, period: Period) -> Rows:
         reached = reached.longer(asked.length_s)
         table = log.read(asked, reached)
     return _of_log(asked, log, reached, table)
+
+
+def rows_between(asked: Asked, periods: Sequence[Period]) -> Rows:
+    """The rows of the log in several windows together; `period` is the newest of them. There may be none at all."""
+    import pyarrow as pa
+
+    log = Log.of(asked.workspace)
+    tables = [table for period in reversed(periods) if (table := log.read(asked, period)) is not None]
+    return _of_log(asked, log, periods[0], pa.concat_tables(tables, promote_options="permissive") if tables else None)
 
 
 def _of_log(asked: Asked, log: Log, period: Period, table: pa.Table | None) -> Rows:

@@ -1,0 +1,203 @@
+"""What a window is compared with: the training rows' profile, a file, or other windows of the prediction log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mlops_cli.core.base.clock import format_brief
+from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.records import Column, Entry
+from mlops_cli.core.drift.periods import Period
+from mlops_cli.core.drift.profile import MAGIC, ColumnProfile, Profile
+from mlops_cli.core.drift.profiling import make_profile, profile_column
+from mlops_cli.core.drift.references import Named
+from mlops_cli.core.drift.window import Window
+from mlops_cli.core.errors import NotFound, TooLittleData, UsageError
+from mlops_cli.core.registry.records import Version
+from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
+from mlops_cli.core.workflows.drift_rows import Log, Rows, rows_between
+from mlops_cli.core.workflows.resolve import bring
+from mlops_cli.core.workflows.rows import read_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`profile` is what the window is compared with, `label` how it is called. `raw` opens the reference's own rows, or
+    raises an MloError that says why they cannot be had and what to do."""
+
+    profile: Profile
+    label: str
+    raw: Callable[[], Window]
+
+
+def choose_reference(asked: Asked, request: DriftRequest, rows: Rows) -> Reference:
+    """What `rows` are compared with: --reference, else drift.reference, else the training rows.
+
+    Raises TooLittleData if the log holds fewer than drift.min_rows there, UsageError for a reference that overlaps
+    with the window, NotFound and ProjectError for a file, IntegrityError for a damaged profile.
+    """
+    named = named_reference(asked, request)
+    if named.choice == "training":
+        return Reference(asked.profile, "training", lambda: training_rows(asked))
+    if named.choice == "file":
+        return _of_file(asked, asked.workspace.root / named.text)
+    return _of_log(asked, named, rows)
+
+
+def named_reference(asked: Asked, request: DriftRequest) -> Named:
+    """The reference that is meant, not yet read."""
+    return Named.parse(request.reference or asked.workspace.project.drift.reference)
+
+
+# -- the training rows ---------------------------------------------------------------------------------------
+
+
+def training_rows(asked: Asked) -> Window:
+    """The rows a version's profile was made from, as recorded when it was registered; from a remote if need be.
+
+    Raises NotFound if no version recorded any, ObjectMissing or RemoteError if no place has them.
+    """
+    workspace, title = asked.workspace, asked.model.title
+    version = _version(asked)
+    if version is None or version.reference is None:
+        raise NotFound(
+            f"{title} has a profile of its training rows, but they themselves were not recorded",
+            hint="give them with --reference FILE, or set model.reference and register the model again",
+        )
+    name = f"the training rows of {title}"
+    bring(workspace, version.reference, what=name)
+    return Window.of_table(read_rows(workspace, version.reference, name + _suffix(asked, version.reference)))
+
+
+def _version(asked: Asked) -> Version | None:
+    registry, model = asked.workspace.registry, asked.model
+    if model.version is None:
+        return next((it for it in registry.of_run(model.run) if it.model == model.model), None)
+    return next((it for it in registry.versions(model.name) if it.version == model.version), None)
+
+
+def _suffix(asked: Asked, entry: Entry) -> str:
+    """A version records the digest of its training rows, not their name: a Parquet file is known by its bytes."""
+    if entry.kind == "dir":
+        return ""
+    with asked.workspace.store.open(Digest.parse(entry.digest)) as file:
+        return ".parquet" if file.read(4) == b"PAR1" else ".csv"
+
+
+# -- a file --------------------------------------------------------------------------------------------------
+
+
+def _of_file(asked: Asked, path: Path) -> Reference:
+    name = shown(asked.workspace, path)
+    known = read_profile(path)
+    if known is not None:
+
+        def no_rows() -> Window:
+            raise UsageError(
+                f"{name} is a profile, which holds counts and no rows",
+                hint="give the file of rows that it was made from with --reference",
+            )
+
+        return Reference(_weighted(known, asked.profile), name, no_rows)
+    texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
+    try:
+        window = Window.of_file(path, texts=texts, name=name)
+    except NotFound as error:
+        raise NotFound(
+            error.message,
+            hint="a reference is training, weekday:4, season:1, 2013-04-01..2013-05-01, or a file of rows or a profile",
+        ) from None
+    if window.rows == 0:
+        raise TooLittleData(f"the reference {name} holds no rows", hint="give a file with rows")
+    return Reference(profile_like_version(asked, window, window), name, lambda: window)
+
+
+def read_profile(path: Path) -> Profile | None:
+    """The profile in a file; None for a file of anything else, or none. Raises IntegrityError for a damaged one."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return None
+    return Profile.from_bytes(path.read_bytes())
+
+
+def _weighted(profile: Profile, version: Profile) -> Profile:
+    """Importances are the version's where the profile, made of rows alone, has none."""
+    known = {column.name: column.importance for column in version.columns}
+    if any(column.importance is not None for column in profile.columns):
+        return profile
+    columns = tuple(msgspec.structs.replace(column, importance=known.get(column.name)) for column in profile.columns)
+    return msgspec.structs.replace(profile, columns=columns)
+
+
+# -- other windows of the log --------------------------------------------------------------------------------
+
+
+def _of_log(asked: Asked, named: Named, rows: Rows) -> Reference:
+    if rows.period is None:
+        raise UsageError(
+            f"the reference {named.text} is taken from the prediction log by time, and {rows.source} is checked whole",
+            hint="choose its rows with --since and --until, or compare with --reference FILE",
+        )
+    periods = named.periods(rows.period, asked.workspace.clock.now())
+    found = rows_between(asked, periods)
+    least = asked.workspace.project.drift.min_rows
+    if found.inputs.rows < least:
+        place = Log.of(asked.workspace).place
+        raise TooLittleData(
+            f"the reference {named.text} holds {found.inputs.rows:,} rows of {asked.model.name} in {place}, and "
+            f"drift.min_rows asks for {least:,}: looked between {_shown(periods)}",
+            hint="compare with --reference training, or with more weeks or years, or lower drift.min_rows",
+        )
+    profile = profile_like_version(asked, found.inputs, found.answers)
+    return Reference(profile, named.text, lambda: found.inputs)
+
+
+def _shown(periods: tuple[Period, ...]) -> str:
+    spans = [f"{format_brief(period.start)} and {format_brief(period.end)}" for period in periods]
+    return ", ".join(spans[:4]) + (f" and {len(spans) - 4} more" if len(spans) > 4 else "")
+
+
+# -- profiles of rows, as a version takes them ----------------------------------------------------------------
+
+
+def profile_like_version(asked: Asked, inputs: Window, answers: Window | None) -> Profile:
+    """A profile of rows with the version's inputs, clock and importances; predictions are those the rows hold."""
+    version = asked.profile
+    time = version.time or version.time_missing
+    profile = make_profile(
+        _table(inputs),
+        inputs=[Column(column.name, column.kind, True) for column in version.columns],  # type: ignore[arg-type]
+        time=time,
+        importances={column.name: column.importance for column in version.columns if column.importance is not None},
+    )
+    replied = answers if answers is not None else inputs
+    return msgspec.structs.replace(profile, answers=_answers(version, replied, time))
+
+
+def _answers(version: Profile, window: Window, time: str | None) -> tuple[ColumnProfile, ...]:
+    from mlops_cli.core.drift import columns as arrow
+
+    if not window.rows:
+        return ()
+    order = arrow.time_order(window.read(time)) if time is not None and time in window else None
+    return tuple(
+        profile_column(window.read(known.name), Column(known.name, known.kind, True), order)  # type: ignore[arg-type]
+        for known in version.answers
+        if known.name in window
+    )
+
+
+def _table(window: Window) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({name: window.read(name) for name in window.schema.names})
