@@ -6,7 +6,7 @@ infinities are values. Whole numbers beyond 2^53 are rounded to a double, on bot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Array = NDArray[np.float64]
-Group = Literal["numeric", "boolean", "string", "datetime", "null", "other"]
+Group = Literal["numeric", "boolean", "string", "datetime", "vector", "null", "other"]
+Kind = Literal["float", "integer", "boolean", "string", "datetime", "vector", "other"]
 
 GROUPS: dict[str, Group] = {
     "float": "numeric",
@@ -29,7 +30,11 @@ GROUPS: dict[str, Group] = {
     "boolean": "boolean",
     "string": "string",
     "datetime": "datetime",
+    "vector": "vector",
+    "other": "other",
 }
+_UNITS = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of each in a second
+_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # of Arrow's types in NumPy
 LONGEST_VALUE = 200  # characters; a longer text is known by its beginning and its digest
 
 
@@ -65,24 +70,44 @@ def group_of(kind: pa.DataType) -> Group:
     import pyarrow as pa
 
     types = pa.types
-    if types.is_dictionary(kind):
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return group_of(kind.value_type)
-    if types.is_boolean(kind):
-        return "boolean"
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
-        return "numeric"
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return "string"
-    if types.is_timestamp(kind) or types.is_date(kind):
-        return "datetime"
-    return "null" if types.is_null(kind) else "other"
+    if isinstance(kind, pa.BaseExtensionType):
+        return group_of(kind.storage_type)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = kind.value_type
+        return "vector" if types.is_floating(inner) or types.is_integer(inner) else "other"
+    known: tuple[tuple[Group, tuple[Callable[[pa.DataType], bool], ...]], ...] = (
+        ("boolean", (types.is_boolean,)),
+        ("numeric", (types.is_integer, types.is_floating, types.is_decimal, types.is_time, types.is_duration)),
+        ("string", (types.is_string, types.is_large_string, types.is_string_view)),
+        ("datetime", (types.is_timestamp, types.is_date)),
+        ("null", (types.is_null,)),
+    )
+    return next((group for group, holds in known if any(one(kind) for one in holds)), "other")
+
+
+def kind_of(kind: pa.DataType) -> Kind:
+    """The kind of column that values of an Arrow type make, where no model says; RULE.md has the table."""
+    import pyarrow as pa
+
+    group = group_of(kind)
+    if group == "numeric":
+        while (
+            pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) or isinstance(kind, pa.BaseExtensionType)
+        ):
+            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type
+        return "integer" if pa.types.is_integer(kind) else "float"
+    kinds: dict[Group, Kind] = {"boolean": "boolean", "string": "string", "datetime": "datetime", "vector": "vector"}
+    # A column of nulls only holds numbers as well as anything: what comes later is compared with nothing.
+    return "float" if group == "null" else kinds.get(group, "other")
 
 
 def numbers(column: pa.ChunkedArray) -> Numbers:
     """A column of numbers or booleans as doubles. Raises pa.ArrowInvalid if it cannot be."""
     import pyarrow as pa
 
-    column = _plain(column)
+    column = plain(column)
     if pa.types.is_null(column.type):
         return Numbers(np.empty(0), np.zeros(len(column), bool), len(column))
     values = _doubles(column)
@@ -99,7 +124,7 @@ def as_group(column: pa.ChunkedArray, group: Group) -> pa.ChunkedArray:
     """
     import pyarrow as pa
 
-    column = _plain(column)
+    column = plain(column)
     if group == "boolean" and group_of(column.type) == "numeric":
         if not np.isin(numbers(column).values, (0, 1)).all():
             raise pa.ArrowInvalid("numbers other than 0 and 1 are no booleans")
@@ -159,14 +184,14 @@ def _times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
     group = group_of(column.type)
     try:
         if group == "string":
-            column = _plain(column).cast(pa.timestamp("us", tz="UTC"))
+            column = plain(column).cast(pa.timestamp("us", tz="UTC"))
             group = "datetime"
         if group == "datetime":
-            stamps = _plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+            stamps = plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())
             last = np.iinfo(np.int64).max
             return filled(stamps, last)
         if group == "numeric":
-            values = _doubles(_plain(column))
+            values = _doubles(plain(column))
             return np.where(np.isnan(values), np.inf, values)
     except pa.ArrowInvalid:
         return None
@@ -180,13 +205,14 @@ def span(column: pa.ChunkedArray) -> tuple[str, str] | None:
 
     if group_of(column.type) != "datetime":
         return None
-    found = pc.min_max(_plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())).as_py()
+    found = pc.min_max(plain(column).cast(pa.timestamp("us"), safe=False).cast(pa.int64())).as_py()
     if found["min"] is None:
         return None
-    return _time_text(found["min"]), _time_text(found["max"])
+    return time_text(found["min"]), time_text(found["max"])
 
 
-def _time_text(microseconds: int) -> str:
+def time_text(microseconds: int) -> str:
+    """Microseconds since 1970 as a time, or in words where the calendar ends."""
     try:
         return format_time(datetime.fromtimestamp(microseconds / 1e6, UTC))
     except (OverflowError, ValueError, OSError):
@@ -210,9 +236,13 @@ def valid(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def _doubles(column: pa.ChunkedArray) -> Array:
-    """Numbers or booleans (rows,) as doubles, NaN where null."""
+    """Numbers or booleans (rows,) as doubles, NaN where null; durations and times of day in seconds."""
     import pyarrow as pa
 
+    if pa.types.is_duration(column.type) or pa.types.is_time(column.type):
+        unit = _UNITS[column.type.unit]
+        width = pa.int32() if pa.types.is_time32(column.type) else pa.int64()
+        return filled(column.cast(width).cast(pa.float64(), safe=False), np.nan) / unit
     return filled(column.cast(pa.float64(), safe=False), np.nan)
 
 
@@ -230,7 +260,7 @@ def to_numpy(values: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     import pyarrow as pa
 
     chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
-    dtype = np.dtype(str(values.type).replace("double", "float64"))
+    dtype = np.dtype(_NAMES.get(str(values.type), str(values.type)))
     parts = [
         np.frombuffer(chunk.buffers()[1], dtype, count=len(chunk), offset=chunk.offset * dtype.itemsize)
         for chunk in chunks
@@ -239,9 +269,15 @@ def to_numpy(values: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, dtype), *parts])
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values themselves, without a dictionary, runs or an extension type around them."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
@@ -250,7 +286,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = _plain(column).cast(pa.large_string())
+    column = plain(column).cast(pa.large_string())
     if len(column) == 0 or (pc.max(pc.binary_length(column)).as_py() or 0) <= LONGEST_VALUE:
         return column
     encoded = column.combine_chunks().dictionary_encode()

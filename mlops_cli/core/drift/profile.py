@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.summaries.categories import Categorical
 from mlops_cli.core.drift.summaries.numbers import Numeric
+from mlops_cli.core.drift.summaries.text import Text
+from mlops_cli.core.drift.summaries.times import Times
+from mlops_cli.core.drift.summaries.vectors import Vector
 from mlops_cli.core.errors import IntegrityError
 
 MAGIC = b"mlo-drift-profile"
@@ -18,7 +22,8 @@ PREDICTION, SCORE = "_prediction", "_score"  # as the prediction log calls them
 
 
 class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """One column of the reference. One of `numeric`, `categorical` and `span` (of a datetime) is set, or none.
+    """One column of the reference. One of `numeric`, `categorical`, `text`, `vector` and `times` (with `span`) is set,
+    or none.
 
     `held` is the group of types that the reference itself held, which may differ from the model's kind;
     `missing_time` the autocorrelation time of being missing, in rows; `importance` the mean loss of score when the
@@ -35,6 +40,9 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
     numeric: Numeric | None = None
     categorical: Categorical | None = None
     span: tuple[str, str] | None = None
+    times: Times | None = None
+    text: Text | None = None
+    vector: Vector | None = None
 
     @property
     def present(self) -> int:
@@ -56,6 +64,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     time_missing: str | None = None  # the configured time column, if the reference lacks it or it orders nothing
     span: tuple[str, str] | None = None
     others: dict[str, str] = {}
+    evaluation: Evaluated | None = None  # what labelled rows said at registration
 
     def column(self, name: str) -> ColumnProfile:
         """Raises KeyError."""

@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift import columns as arrow
+from mlops_cli.core.drift.calendar import Calendar, calendar_of
 from mlops_cli.core.drift.profile import PREDICTION, SCORE, ColumnProfile, Profile
 from mlops_cli.core.drift.summaries.categories import summarize_categories
 from mlops_cli.core.drift.summaries.missing import missing_time
 from mlops_cli.core.drift.summaries.numbers import summarize_numbers
+from mlops_cli.core.drift.summaries.text import is_prose, summarize_text
+from mlops_cli.core.drift.summaries.times import summarize_times
+from mlops_cli.core.drift.summaries.vectors import Vectors, summarize_vectors, vectors, width_of
 from mlops_cli.core.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -49,9 +53,12 @@ def make_profile(
     if table.num_rows == 0:
         raise ProjectError("the reference has no rows", hint="name the training rows: model: {reference: ...}")
     order = _order(table, time)
+    calendar = calendar_of(None, table.column(time) if time in table.column_names else None)
     features = [column for column in inputs if column.name != time]
     profiles = tuple(
-        profile_column(_column(table, column), column, order, importance=(importances or {}).get(column.name))
+        profile_column(
+            _column(table, column), column, order, importance=(importances or {}).get(column.name), calendar=calendar
+        )
         for column in features
     )
     known = {column.name for column in features}
@@ -72,9 +79,17 @@ def make_profile(
 
 
 def profile_column(
-    values: pa.ChunkedArray, column: Column, order: NDArray[np.int64] | None, *, importance: float | None = None
+    values: pa.ChunkedArray,
+    column: Column,
+    order: NDArray[np.int64] | None,
+    *,
+    importance: float | None = None,
+    calendar: Calendar | None = None,
 ) -> ColumnProfile:
-    """One column; `order` (rows,) is the rows' order in time, or None. Raises ProjectError for a wrong kind."""
+    """One column; `order` (rows,) is the rows' order in time, or None; `calendar` the days they lie on.
+
+    Raises ProjectError for a wrong kind.
+    """
     import pyarrow as pa
 
     group, held = arrow.GROUPS[column.kind], arrow.group_of(values.type)
@@ -91,12 +106,26 @@ def profile_column(
             return ColumnProfile(**common, **_missing(taken, order), numeric=summarize_numbers(taken, order))
         if group in ("boolean", "string") and held not in ("datetime", "other"):
             texts = arrow.categories(arrow.as_group(values, group))
-            return ColumnProfile(**common, **_missing(texts, order), categorical=summarize_categories(texts, order))
+            known = summarize_categories(texts, order)
+            if held == "string" and is_prose(values, known):
+                return ColumnProfile(**common, **_missing(texts, order), text=summarize_text(values, known, order))
+            return ColumnProfile(**common, **_missing(texts, order), categorical=known)
+        if group == "vector" and held == "vector" and (width := width_of(values)) is not None:
+            lists = vectors(values, width)
+            return ColumnProfile(**common, **_missing(lists, order), vector=summarize_vectors(lists, width, order))
     except pa.ArrowException:
         pass
     else:
+        gone = {
+            "missing": values.null_count,
+            "missing_time": missing_time(arrow.valid(values) if values.null_count else None, order),
+        }
         if group == "datetime" and held in ("datetime", "string", "null"):
-            return ColumnProfile(**common, missing=values.null_count, span=arrow.span(values))
+            times = summarize_times(values, calendar or calendar_of(None, None))
+            return ColumnProfile(**common, **gone, span=arrow.span(values), times=times)
+        if group in ("vector", "other"):
+            # Lists of many lengths, structs, bytes: only whether they are there can be compared.
+            return ColumnProfile(**{**common, "kind": "other"}, **gone)
     raise ProjectError(
         f"the reference holds {values.type} in {column.name}, of which the model takes {column.kind}s",
         hint="name the rows the model was trained on: model: {reference: ...}",
@@ -116,7 +145,7 @@ def _column(table: pa.Table, column: Column) -> pa.ChunkedArray:
     return table.column(column.name)
 
 
-def _missing(taken: arrow.Numbers | arrow.Categories, order: NDArray[np.int64] | None) -> dict[str, Any]:
+def _missing(taken: arrow.Numbers | arrow.Categories | Vectors, order: NDArray[np.int64] | None) -> dict[str, Any]:
     return {"missing": taken.missing, "missing_time": missing_time(taken.present, order)}
 
 

@@ -22,13 +22,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     unseen: float = 0.01  # share of rows with unseen values, beyond the bound of what the reference must have missed
     tails: float = 0.01  # share of rows beyond the reference's outermost 0.1%, beyond what is expected there
     atoms: float = 0.02  # share of rows that one value fills, beyond its share in the reference
+    kernel: float = 0.01  # bound of the total variation between vectors, which is small where their dimension is not
     important: float = 0.01  # share of all importances under which a column only warns
 
 
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """One test of one column. It alarms if `p_adjusted` <= alpha and `effect` >= `floor`.
 
-    `part` is distribution, missing, unseen, tails or atom, or of a column's own parts: hour, weekday, length ...
+    `part` is distribution, missing, unseen, tails or atom; of times hour and weekday; of prose length, words and so on;
+    of vectors component and kernel.
     """
 
     part: str
@@ -40,6 +42,9 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     p_adjusted: float | None = None
     alarm: bool = False
     detail: str = ""
+
+
+RARE_PARTS = ("missing", "unseen", "tails", "atom")  # tests of rows that stand out; others are of all rows
 
 
 class Histogram(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +63,8 @@ class ColumnResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `n_effective` are the window's rows once dependence is taken off, at `time` rows worth one; `smallest_detectable`
     the distance that would have been found with probability 0.8. `psi`, `wasserstein` (in standard deviations)
-    and `jensen_shannon` are reported only.
+    and `jensen_shannon` are reported only; so are, of times, `age_s` and `age_reference_s`: how old the newest value
+    is, in seconds before the end of the window and of the reference.
     """
 
     column: str
@@ -82,6 +88,9 @@ class ColumnResult(msgspec.Struct, frozen=True, kw_only=True):
     jensen_shannon: float | None = None
     new_values: tuple[tuple[str, int], ...] = ()
     histogram: Histogram | None = None
+    pictured: str = ""  # the part that the histogram shows, where it is not the values themselves
+    age_s: float | None = None
+    age_reference_s: float | None = None
     note: str = ""
 
     @property
@@ -95,7 +104,8 @@ class ColumnResult(msgspec.Struct, frozen=True, kw_only=True):
         alarmed = [test for test in self.tests if test.alarm]
         if alarmed:
             return max(alarmed, key=lambda test: test.effect)
-        return next((test for test in self.tests if test.part == "distribution"), self.tests[0] if self.tests else None)
+        whole = [test for test in self.tests if test.part not in RARE_PARTS]
+        return max(whole, key=lambda test: test.effect) if whole else self.tests[0] if self.tests else None
 
 
 class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):

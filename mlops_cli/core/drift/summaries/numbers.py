@@ -85,7 +85,7 @@ def summarize_numbers(taken: Numbers, order: Order | None) -> Numeric:
         deviation=deviation,
         infinite=len(ordered) - len(finite),
         tails=_tails(ordered),
-        display=_display(finite),
+        display=display_of(finite),
         time=autocorrelation_time(score_series(series, ordered)) if series is not None else 1.0,
         block_means=_block_means(series) if series is not None else (),
         counter=series is not None and is_counter(series, len(edges)),
@@ -122,7 +122,8 @@ def _tails(ordered: Array) -> Tails | None:
     return Tails(k, low, high, int(below), int(above))
 
 
-def _display(finite: Array) -> Display | None:
+def display_of(finite: Array) -> Display | None:
+    """Bins for pictures of sorted finite values (n,); None without any."""
     n = len(finite)
     if n == 0:
         return None

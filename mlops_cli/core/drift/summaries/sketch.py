@@ -1,0 +1,82 @@
+"""What is kept of a number that is measured of each row (the length of a text, a component of a vector)."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_cli.core.drift.summaries.numbers import Display, choose_edges, display_counts, display_of
+from mlops_cli.core.stats.dependence import autocorrelation_time, score_series
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+SKETCH_EDGES = 256
+
+
+class Sketch(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers rounded to float32, of `n` rows. `edges` float32[k], `below`, `upto` uint32[k]: as in Numeric, up to 256.
+
+    `mean`, `deviation` and `time` are those of the rows the sketch was made of.
+    """
+
+    n: int
+    edges: bytes
+    below: bytes
+    upto: bytes
+    mean: float
+    deviation: float
+    time: float = 1.0
+    display: Display | None = None
+
+    def arrays(self) -> tuple[Array, Counts, Counts]:
+        """edges, below, upto."""
+        below, upto = (np.frombuffer(data, "<u4").astype(np.int64) for data in (self.below, self.upto))
+        return np.frombuffer(self.edges, "<f4").astype(np.float64), below, upto
+
+
+def sketch(values: Array, series: Array | None) -> Sketch:
+    """The sketch of finite values (n,); `series` are the same in order of time, or None."""
+    ordered = np.sort(rounded(values))
+    edges, _ = choose_edges(ordered, SKETCH_EDGES)
+    below, upto = (np.searchsorted(ordered, edges, side=side) for side in ("left", "right"))
+    return Sketch(
+        n=len(ordered),
+        edges=edges.astype("<f4").tobytes(),
+        below=below.astype("<u4").tobytes(),
+        upto=upto.astype("<u4").tobytes(),
+        mean=float(ordered.mean()) if len(ordered) else 0.0,
+        deviation=float(ordered.std()) if len(ordered) else 0.0,
+        time=autocorrelation_time(score_series(rounded(series), ordered)) if series is not None else 1.0,
+        display=display_of(ordered),
+    )
+
+
+def count_like(known: Sketch, values: Array) -> Sketch:
+    """Values (n,) counted at the edges of `known`."""
+    ordered = np.sort(rounded(values))
+    edges = known.arrays()[0]
+    below, upto = (np.searchsorted(ordered, edges, side=side).astype("<u4").tobytes() for side in ("left", "right"))
+    shown = known.display
+    if shown is not None:
+        shown = Display(shown.edges, tuple(display_counts(ordered, np.array(shown.edges)).tolist()))
+    return msgspec.structs.replace(known, n=len(ordered), below=below, upto=upto, display=shown)
+
+
+def add(a: Sketch, b: Sketch) -> Sketch:
+    """Both samples as one. Raises ValueError if their edges differ."""
+    if a.edges != b.edges:
+        raise ValueError("sketches with other edges do not add")
+    below, upto = (
+        (x.astype(np.int64) + y).astype("<u4").tobytes() for x, y in zip(a.arrays()[1:], b.arrays()[1:], strict=True)
+    )
+    shown = a.display
+    if shown is not None and b.display is not None:
+        shown = Display(shown.edges, tuple(x + y for x, y in zip(shown.counts, b.display.counts, strict=True)))
+    return msgspec.structs.replace(a, n=a.n + b.n, below=below, upto=upto, display=shown)
+
+
+def rounded(values: Array) -> Array:
+    """To float32 and back, so that both sides of a comparison are rounded alike."""
+    return np.asarray(values, dtype=np.float32).astype(np.float64)
