@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import fork
 
 from mlops_cli.core.project.lock import read_lock
 from mlops_cli.core.workflows.data import add_paths
@@ -64,7 +65,7 @@ def change(folder: Path) -> None:
 
 def killed_at(step: int, action: Callable[[Path], None], folder: Path) -> bool:
     """Whether the action, in a child of its own, was killed before its step with that number."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         seen = 0
 

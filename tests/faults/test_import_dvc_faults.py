@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Mlo
+from dying import unmeasured
 
 OURS = {".mloignore", ".gitignore", "mlo.yaml", "mlo.lock"}
 
@@ -52,7 +53,7 @@ def test_a_killed_import_leaves_everything_and_the_next_one_completes_it(
     driver = Path(__file__).with_name("import_crash_driver.py")
     copies = tmp_path / "copies"
     copies.mkdir()
-    subprocess.run([sys.executable, driver, template, copies], check=True, capture_output=True)
+    subprocess.run([sys.executable, driver, template, copies], check=True, capture_output=True, env=unmeasured())
     before = content(template)
     wanted = {**before, **{f"raw/deep/{number}.txt": b"%d" % number for number in range(4)}, "two": b"one"}
     folders = sorted(copies.iterdir(), key=lambda path: int(path.name))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import fork
 
 from mlops_cli.core.base.database import Database
 from mlops_cli.core.errors import Exit, MachineError
@@ -167,7 +168,7 @@ def test_an_ingestion_killed_at_any_call_is_repeated_without_loss_or_doubling(tm
     for number in range(1, calls_of_one_ingestion(tmp_path / "count") + 1):
         folder = tmp_path / str(number)
         lay_out(folder)
-        child = os.fork()
+        child = fork()
         if child == 0:
             with pytest.MonkeyPatch.context() as patch:
                 Interruption(number, lambda: os.kill(os.getpid(), 9)).install(patch)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import fork
 from far_remote import objects_on, packs_on
 
 from mlops_cli.core.errors import MachineError, MloError
@@ -130,7 +131,7 @@ def killed() -> None:
 
 def in_child(command: Callable[[Path], None], root: Path, at: int) -> bool:
     """Run the command in a process that is killed at call `at`; whether it lived to the end."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             with shim(at, killed):
