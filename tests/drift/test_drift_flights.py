@@ -13,7 +13,7 @@ from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import DriftResult
-from mlops_cli.core.drift.window import Window
+from mlops_cli.core.drift.sources.open import open_rows
 
 MONTHS = Path(__file__).parents[2] / "examples" / "flights" / "months"
 NUMBERS = ["sched_dep_time", "distance", "temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
@@ -29,7 +29,7 @@ def profile() -> Profile:
 
 @pytest.fixture(scope="module")
 def april(profile: Profile) -> DriftResult:
-    return check(profile, Window.of_file(MONTHS / "2013-04.parquet"))
+    return check(profile, open_rows(MONTHS / "2013-04.parquet"))
 
 
 def test_april_names_temp_first_and_dewp_and_keeps_distance_and_departure_silent(april: DriftResult) -> None:
@@ -49,12 +49,12 @@ def test_the_weathers_dependence_is_what_the_rule_says(april: DriftResult) -> No
 
 
 def test_july_is_hot(profile: Profile) -> None:
-    july = check(profile, Window.of_file(MONTHS / "2013-07.parquet"))
+    july = check(profile, open_rows(MONTHS / "2013-07.parquet"))
     temp = next(column for column in july.columns if column.column == "temp")
     assert temp.effect == pytest.approx(0.999, abs=0.002)
     assert not {"distance", "sched_dep_time"} & set(july.alarms)
 
 
 def test_half_of_the_reference_against_the_other_half_is_not_drift_of_codes(profile: Profile) -> None:
-    february = check(profile, Window.of_file(MONTHS / "2013-02.parquet"))
+    february = check(profile, open_rows(MONTHS / "2013-02.parquet"))
     assert not {"carrier", "origin", "dest", "distance", "sched_dep_time"} & set(february.alarms)

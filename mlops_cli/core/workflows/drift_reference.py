@@ -16,6 +16,7 @@ from mlops_cli.core.drift.periods import Period
 from mlops_cli.core.drift.profile import MAGIC, ColumnProfile, Profile
 from mlops_cli.core.drift.profiling import make_profile, profile_column
 from mlops_cli.core.drift.references import Named
+from mlops_cli.core.drift.sources.open import open_rows
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import NotFound, TooLittleData, UsageError
 from mlops_cli.core.registry.records import Version
@@ -109,7 +110,7 @@ def _of_file(asked: Asked, path: Path) -> Reference:
         return Reference(_weighted(known, asked.profile), name, no_rows)
     texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
     try:
-        window = Window.of_file(path, texts=texts, name=name)
+        window = open_rows(path, texts=texts, name=name)
     except NotFound as error:
         raise NotFound(
             error.message,

@@ -13,6 +13,7 @@ import msgspec
 from mlops_cli.core.base.clock import format_brief, format_time, parse_duration, parse_when
 from mlops_cli.core.drift.periods import Period, between, last_closed
 from mlops_cli.core.drift.records import Bounds
+from mlops_cli.core.drift.sources.open import open_rows
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import ProjectError, TooLittleData, UsageError
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
@@ -191,7 +192,7 @@ def _time(given: str | datetime | None, now: datetime) -> datetime | None:
 def _file_rows(asked: Asked, path: Path, since: datetime | None, until: datetime | None) -> Rows:
     texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
     name = shown(asked.workspace, path)
-    window, period = Window.of_file(path, texts=texts, name=name), None
+    window, period = open_rows(path, texts=texts, name=name), None
     if since is not None or until is not None:
         time = asked.workspace.project.model.time if asked.workspace.project.model else None
         if time is None or time not in window:
