@@ -72,7 +72,7 @@ def weighted_chi_square_tail(at: float, weights: Array) -> float:
     largest = float(weights.max())
     lam = weights[weights > 1e-12 * largest] / largest
     x = at / largest
-    if x <= 0:
+    if x <= 1e-9:
         return 1.0
     if len(lam) == 1 or np.all(lam == 1.0):
         return float(special.chdtrc(len(lam), x))

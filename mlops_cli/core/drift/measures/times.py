@@ -68,8 +68,10 @@ def _ages(measured: Measured, known: Times, present: NDArray[np.int64], calendar
     """How old the newest values are: reported, and never tested, since a later window always differs."""
     if not len(present) or calendar.end is None:
         note = "a time is reported, never tested: a later window always differs"
-        before, now = measured.profile.span, int(present.max()) if len(present) else None
-        return note + (f"; the reference ends {before[1]}, the window {arrow.time_text(now)}" if before and now else "")
+        ends, now = measured.profile.span, int(present.max()) if len(present) else None
+        if ends and now is not None:
+            note += f"; the reference ends {ends[1]}, the window {arrow.time_text(now)}"
+        return note
     age = (calendar.end - int(present.max())) / 1e6
     measured.facts["age_s"], measured.facts["age_reference_s"] = age, known.age_s
     before = f" (the reference's: {_age(known.age_s)})" if known.age_s is not None else ""
