@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,11 @@ def read_log(
     report = report if report is not None else LogReport()
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     with ExitStack() as stack:
-        paths = _local(source, since, until, stack)
+
+        def scratch() -> Path:
+            return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlo-log-")))
+
+        paths = segment_files(source, since, until, scratch)
         # Two passes: a segment's schema is a few hundred bytes at its end, and only all of them say the common one.
         schemas: list[pa.Schema] = []
         whole: list[Path] = []
@@ -130,8 +134,11 @@ def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _local(source: Path | Remote, since: datetime, until: datetime, stack: ExitStack) -> list[Path]:
-    """The segments whose day overlaps the window, as files of this machine, in order of their first arrivals."""
+def segment_files(source: Path | Remote, since: datetime, until: datetime, scratch: Callable[[], Path]) -> list[Path]:
+    """The segments whose day overlaps the window, as files of this machine, in order of their first arrivals.
+
+    since, until: UTC. Those of a remote are fetched into the folder that `scratch` gives, unless they are there.
+    """
     if since >= until:
         return []
     first, last = since.strftime("%Y-%m-%d"), (until - timedelta(microseconds=1)).strftime("%Y-%m-%d")
@@ -139,12 +146,13 @@ def _local(source: Path | Remote, since: datetime, until: datetime, stack: ExitS
         days = (folder for folder in source.glob("????-??-??") if first <= folder.name <= last)
         found = (path for folder in days for path in folder.glob(f"*{SUFFIX}"))
         return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: path.name)
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlo-log-")))
+    folder = scratch()
     fetched = []
     for key in _keys(source, first, last, (until - since).days):
-        target = scratch / key.rpartition("/")[2]
+        target = folder / key.rpartition("/")[2]
         try:
-            source.get_file(key, target)
+            if not target.exists():
+                source.get_file(key, target)
         except NotFound:
             continue
         fetched.append(target)

@@ -54,9 +54,10 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
     """
     asked = Asked.of(workspace, ref, None)
     period = last_closed(workspace.clock.now(), asked.length_s)
-    answers = []
+    answers, log = [], None
     for _ in range(count):
-        rows = logged_rows(asked, period)
+        rows = logged_rows(asked, period, log)
+        log = rows.log
         if rows.inputs.rows:
             period = rows.period or period
             answers.append(_windowed(asked, rows, record=record))

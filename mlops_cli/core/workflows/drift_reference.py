@@ -21,7 +21,7 @@ from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import NotFound, TooLittleData, UsageError
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
-from mlops_cli.core.workflows.drift_rows import Log, Rows, rows_between
+from mlops_cli.core.workflows.drift_rows import Rows, rows_between
 from mlops_cli.core.workflows.resolve import bring
 from mlops_cli.core.workflows.rows import read_rows
 
@@ -150,10 +150,10 @@ def _of_log(asked: Asked, named: Named, rows: Rows) -> Reference:
             hint="choose its rows with --since and --until, or compare with --reference FILE",
         )
     periods = named.periods(rows.period, asked.workspace.clock.now())
-    found = rows_between(asked, periods)
+    found = rows_between(asked, periods, rows.log)
     least = asked.workspace.project.drift.min_rows
     if found.inputs.rows < least:
-        place = Log.of(asked.workspace).place
+        place = found.source
         raise TooLittleData(
             f"the reference {named.text} holds {found.inputs.rows:,} rows of {asked.model.name} in {place}, and "
             f"drift.min_rows asks for {least:,}: looked between {_shown(periods)}",
