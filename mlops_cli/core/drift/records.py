@@ -132,6 +132,7 @@ class Multivariate(msgspec.Struct, frozen=True, kw_only=True):
 
     `auc` is of rows it was not fitted on; `bound` what it must exceed, calibrated by permutation at `level`; `effect`
     is 2 auc - 1. `columns` are those it rests on, with their shares of the fall of the auc, the largest first.
+    `p_adjusted` is corrected together with all other tests of the answer: an alarm needs it at or under alpha.
     """
 
     auc: float
@@ -144,6 +145,7 @@ class Multivariate(msgspec.Struct, frozen=True, kw_only=True):
     n_reference: int
     n: int
     columns: tuple[tuple[str, float], ...] = ()
+    p_adjusted: float | None = None
     note: str = ""
 
 
@@ -163,11 +165,16 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segments(msgspec.Struct, frozen=True, kw_only=True):
-    """`segments`, alarms first, then by rows; `others` counts the values that were left out, as being rare."""
+    """`segments`, alarms first, then by rows; `others` counts the values that were left out, as being rare, and `fresh`
+    names values that the reference never had, with their rows. `tests` are those of all segments together, and
+    `level` is what one of their p-values must beat first."""
 
     column: str
     segments: tuple[Segment, ...]
     others: int = 0
+    fresh: tuple[tuple[str, int], ...] = ()
+    tests: int = 0
+    level: float | None = None
     note: str = ""
 
 
