@@ -46,6 +46,7 @@ COMMANDS = (
     Row("audit", "Verify the chain of every registry event.", MODELS),
     Row("serve", "Put a model behind HTTP, and follow its alias.", SERVING),
     Row("predict", "Predict the rows of a file.", SERVING),
+    Row("feedback", "Record what turned out to be true of logged predictions.", MONITORING),
     Row("drift", "Compare what the model sees with what it was trained on.", MONITORING),
     Row("retrain", "Retrain when there is cause, and promote what is better.", MONITORING),
 )

@@ -50,6 +50,7 @@ class Drift(Strict, frozen=True):
     detect: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     min_rows: Annotated[int, Meta(ge=1)] = 200
     max_window: Duration | None = None
+    margin: Annotated[float, Meta(ge=0, lt=1)] = 0.02
     persistence: Annotated[
         str, Meta(pattern=r"^[1-9][0-9]?/[1-9][0-9]?$", description="alarms of windows, as in 2/3")
     ] = "2/3"

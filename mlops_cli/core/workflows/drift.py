@@ -16,6 +16,7 @@ from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
 from mlops_cli.core.errors import Exit, TooLittleData
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
+from mlops_cli.core.workflows.drift_performance import with_performance
 from mlops_cli.core.workflows.drift_reference import Reference, choose_reference, named_reference
 from mlops_cli.core.workflows.drift_report import DriftReport, refuse_overwriting, write_page
 from mlops_cli.core.workflows.drift_rows import Rows, logged_rows, rows_of
@@ -34,6 +35,7 @@ def check_drift(workspace: Workspace, request: DriftRequest) -> DriftAnswer:
     answer = _answer(asked, rows, choose_reference(asked, request, rows))
     if rows.is_logged and request.record:
         answer = _record(asked, answer)
+    answer = with_performance(workspace, answer, rows)
     if request.html is not None:
         write_page(request.html, answer)
     return answer

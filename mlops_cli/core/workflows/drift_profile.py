@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mlops_cli.core.drift.importance import measure_importances
 from mlops_cli.core.drift.profiling import make_profile
+from mlops_cli.core.workflows.performance_evaluation import evaluate_answers
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,4 +41,5 @@ def build_profile(
         task=loaded.signature.task,
         importances=measure_importances(loaded, judged, target) if judged is not None and target else None,
     )
-    return profile.to_bytes()
+    evaluation = evaluate_answers(loaded, judged, target, time) if judged is not None and target else None
+    return msgspec.structs.replace(profile, evaluation=evaluation).to_bytes()

@@ -1,0 +1,16 @@
+"""What a profile keeps of the evaluation rows: the registered metrics with intervals, and what the scores meant."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlops_cli.core.drift.performance.calibration import CalibrationMap
+from mlops_cli.core.drift.performance.records import Estimate
+
+
+class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
+    """`rows` were labelled; `metrics` have 95% intervals; `calibration` maps a binary classifier's score."""
+
+    rows: int
+    metrics: dict[str, Estimate] = {}
+    calibration: CalibrationMap | None = None
