@@ -20,7 +20,11 @@ _REF = typer.Argument(
     metavar="REF",
     help="flights@3, flights@production; by default the one in production.",
 )
-_CURRENT = typer.Option(None, "--current", metavar="FILE", help="Check the rows of a Parquet or CSV file instead.")
+_CURRENT = typer.Option(
+    None, "--current", metavar="FILE", help="Check a file or folder instead: Parquet, CSV, JSON lines, Arrow; also .gz."
+)
+_SQL = typer.Option(None, "--sql", metavar="QUERY", help="Check the rows of a SQL query instead, by DuckDB.")
+_DB = typer.Option(None, "--db", metavar="FILE", help="The DuckDB database of the query; without it, it names files.")
 _WINDOW = typer.Option("", "--window", metavar="24h", help="How long the window is; drift.window by default.")
 _SINCE = typer.Option(
     "", "--since", metavar="TIME", help="Where the window begins: 2013-04-01, or 2h for two hours ago."
@@ -42,6 +46,8 @@ def check(
     ctx: typer.Context,
     ref: str = _REF,
     current: Path | None = _CURRENT,
+    sql: str | None = _SQL,
+    db: Path | None = _DB,
     window: str = _WINDOW,
     since: str = _SINCE,
     until: str = _UNTIL,
@@ -51,8 +57,9 @@ def check(
 ) -> None:
     """Say whether the rows of a window differ from those the model was trained on.
 
-    The window is the last closed one of the prediction log (drift.window, aligned in UTC), or a file. A column alarms
-    if a test is significant after correction for all tests, and the effect is large enough to matter.
+    The window is the last closed one of the prediction log (drift.window, aligned in UTC), or the rows of files or of a
+    query. A column alarms if a test is significant after correction for all tests, and the effect is large enough to
+    matter.
     Exit code: 0 quiet, 3 drift, 4 too little data to tell.
 
     \b
@@ -62,6 +69,7 @@ def check(
       mlo drift check --since 1h
       mlo drift check --since 2013-04-01 --until 2013-05-01 --html drift.html
       mlo drift check --current april.parquet --json
+      mlo drift check --sql "select * from 'april/*.parquet' where origin = 'JFK'"
       mlo drift check --reference weekday:4
       mlo drift check --current april.parquet --reference march.parquet
     """
@@ -81,6 +89,8 @@ def report(
     ref: str = _REF,
     html: Path = _OUT,
     current: Path | None = _CURRENT,
+    sql: str | None = _SQL,
+    db: Path | None = _DB,
     window: str = _WINDOW,
     since: str = _SINCE,
     until: str = _UNTIL,

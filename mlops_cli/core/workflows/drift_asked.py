@@ -22,8 +22,9 @@ from mlops_cli.core.workflows.workspace import Workspace
 class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person or a cron job asks of `mlo drift`.
 
-    ref: which version, `<model.name>@production` by default. The rows are those of the file `current`, else a window of
-    the prediction log, `window` long (`drift.window` by default), which ends at its last multiple before now and
+    ref: which version, `<model.name>@production` by default. The rows are those of the file or folder `current`, else
+    of the query `sql` (of the DuckDB database `db`, or of files that it names from `folder`), else a window of the
+    prediction log, `window` long (`drift.window` by default), which ends at its last multiple before now and
     reaches further back until it holds `drift.min_rows`; `since` and `until` set its ends instead, as times or as
     durations before now; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event
     if `record`. reference: what the rows are compared with, as `Named.parse` reads it; drift.reference by default.
@@ -35,6 +36,9 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     since: str | datetime | None = None
     until: str | datetime | None = None
     current: Path | None = None
+    sql: str | None = None
+    db: Path | None = None
+    folder: Path = Path()
     reference: str | None = None
     html: Path | None = None
     force: bool = False
@@ -44,10 +48,10 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
 def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
     """From the options of `mlo drift` by their names; paths are relative to `folder`."""
     known: dict[str, Any] = {name: typed[name] for name in DriftRequest.__struct_fields__ if typed.get(name)}
-    known |= {name: folder / known[name] for name in ("current", "html") if name in known}
+    known |= {name: folder / known[name] for name in ("current", "db", "html") if name in known}
     if Named.parse(known.get("reference", "training")).choice == "file":
         known["reference"] = str(folder / known["reference"])
-    return DriftRequest(**known)
+    return DriftRequest(**known, folder=folder)
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -1,17 +1,17 @@
-"""The rows of a window: of the prediction log, or of a file."""
+"""The rows of a window: of the prediction log, of files, or of a query."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.core.base.clock import format_brief, format_time, parse_duration, parse_when
 from mlops_cli.core.drift.periods import Period, between, last_closed
 from mlops_cli.core.drift.records import Bounds
 from mlops_cli.core.drift.sources.open import open_rows
+from mlops_cli.core.drift.sources.query import open_query
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import TooLittleData, UsageError
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
@@ -50,8 +50,11 @@ def rows_of(asked: Asked, request: DriftRequest) -> Rows:
     """The rows asked for. Raises TooLittleData if there are none, and as `check_drift`."""
     now = asked.workspace.clock.now()
     since, until = (_time(given, now) for given in (request.since, request.until))
+    if request.sql is not None or request.db is not None:
+        return _of_period(asked, *_queried(asked, request), since, until)
     if request.current is not None:
-        return _file_rows(asked, request.current, since, until)
+        name = shown(asked.workspace, request.current)
+        return _of_period(asked, open_rows(request.current, texts=_texts(asked), name=name), name, since, until)
     if since is None and until is None:
         period = last_closed(now, asked.length_s)
         rows = logged_rows(asked, period)
@@ -128,22 +131,37 @@ def _time(given: str | datetime | None, now: datetime) -> datetime | None:
     return given if isinstance(given, datetime) else parse_when(given, now) if given else None
 
 
-def _file_rows(asked: Asked, path: Path, since: datetime | None, until: datetime | None) -> Rows:
-    texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
-    name = shown(asked.workspace, path)
-    window, period = open_rows(path, texts=texts, name=name), None
+def _texts(asked: Asked) -> list[str]:
+    """The columns that are texts, whatever the values of a file look like."""
+    columns = (*asked.profile.columns, *asked.profile.answers)
+    return [column.name for column in columns if column.kind == "string"]
+
+
+def _queried(asked: Asked, request: DriftRequest) -> tuple[Window, str]:
+    if request.current is not None:
+        raise UsageError("--current and --sql are two windows", hint="give one of them")
+    if request.sql is None:
+        raise UsageError("--db names a database, and no query of it", hint="say which rows with --sql")
+    database = shown(asked.workspace, request.db) if request.db is not None else ""
+    window = open_query(request.sql, folder=request.folder, database=request.db, name=database)
+    return window, f"a query of {database}" if database else "a query"
+
+
+def _of_period(asked: Asked, window: Window, name: str, since: datetime | None, until: datetime | None) -> Rows:
+    """Rows that are not of the log; `since` and `until` choose among them by their own time."""
+    period = None
     if since is not None or until is not None:
         time = asked.workspace.project.model.time if asked.workspace.project.model else None
         if time is None or time not in window:
             raise UsageError(
                 f"--since and --until choose rows of {name} by their own time, and "
                 + (f"it has no column {time}" if time else "model.time is not set in mlo.yaml"),
-                hint="leave them out to check the whole file",
+                hint="leave them out to check all rows",
             )
         period = between(since, until, asked.workspace.clock.now(), asked.length_s)
         window = window.between(time, period.start, period.end)
     rows = Rows(source=name, inputs=window, period=period)
     if window.rows == 0:
         when = f" between {rows.bounds.start} and {rows.bounds.end}" if rows.bounds else ""
-        raise TooLittleData(f"{name} holds no rows to check{when}", hint="give a file with rows of the window")
+        raise TooLittleData(f"{name} holds no rows to check{when}", hint="give rows of the window")
     return rows
