@@ -1,0 +1,54 @@
+"""River's own detectors behind the protocol, where the extra `river` is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from mlops_cli.core.drift.detectors.protocol import finite
+from mlops_cli.core.errors import ExtraMissing, UsageError
+
+PREFIX = "river:"
+ROOMS = ("river.drift", "river.drift.binary")
+
+
+class River:
+    """One of River's detectors; it starts itself anew after a change. Its state cannot be stored."""
+
+    def __init__(self, detector: Any) -> None:
+        self._detector = detector
+
+    @property
+    def name(self) -> str:
+        return PREFIX + type(self._detector).__name__
+
+    def update(self, loss: float) -> bool:
+        self._detector.update(finite(loss))
+        return bool(self._detector.drift_detected)
+
+    def update_many(self, losses: Iterable[float]) -> list[int]:
+        checked = [finite(loss) for loss in losses]
+        return [place for place, loss in enumerate(checked) if self.update(loss)]
+
+
+def open_river(name: str, options: dict[str, Any]) -> River:
+    """`river:ADWIN` and the like, with River's own options. Raises ExtraMissing without River, else UsageError."""
+    try:
+        base = import_module("river.base")
+        rooms = [import_module(room) for room in ROOMS]
+    except ImportError:
+        raise ExtraMissing(
+            f"{name} needs River, which is not installed", hint="pip install 'mlops-cli[river]'"
+        ) from None
+    known = {one: getattr(room, one) for room in rooms for one in room.__all__}
+    known = {
+        one: made for one, made in known.items() if isinstance(made, type) and issubclass(made, base.DriftDetector)
+    }
+    wanted = name.removeprefix(PREFIX)
+    if wanted not in known:
+        raise UsageError(f"River has no detector {wanted!r}", hint=f"it has {', '.join(sorted(known))}")
+    try:
+        return River(known[wanted](**options))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: {error}", hint="its options are those of River's class") from None
