@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-FEWEST, FOLDS, SEED = 100, 5, 0
+FEWEST, FOLDS, ROUNDS, SEED = 100, 5, 50, 0
 MOST_VALUES = 200  # of a categorical input; rarer ones are one value
 _Z = 1.959963984540054
 
@@ -41,6 +41,7 @@ class LossModel:
         """rows hold the model's inputs, answers and truth are (n,). Raises TooLittleData under 100 rows."""
         from sklearn.ensemble import HistGradientBoostingRegressor
         from sklearn.model_selection import cross_val_predict
+        from threadpoolctl import threadpool_limits
 
         n = len(truth)
         if n < FEWEST:
@@ -50,15 +51,18 @@ class LossModel:
         known = {column.name: _frequent(rows.column(column.name)) for column in inputs if _is_category(column)}
         features = _features(inputs, known, rows, answers)
         fitted, deviations = [], []
-        for losses in (np.abs(truth - answers), (truth - answers) ** 2):
-            model = HistGradientBoostingRegressor(
-                categorical_features=[_is_category(column) for column in inputs] + [False],
-                min_samples_leaf=max(20, n // 100),
-                random_state=SEED,
-            )
-            foretold = cross_val_predict(model, features, losses, cv=FOLDS)
-            deviations.append(float(np.std(losses - foretold, ddof=1)))
-            fitted.append(model.fit(features, losses))
+        # One thread: the rows are few, and threads of a busy machine would only wait for each other.
+        with threadpool_limits(limits=1):
+            for losses in (np.abs(truth - answers), (truth - answers) ** 2):
+                model = HistGradientBoostingRegressor(
+                    categorical_features=[_is_category(column) for column in inputs] + [False],
+                    min_samples_leaf=max(20, n // 100),
+                    max_iter=ROUNDS,
+                    random_state=SEED,
+                )
+                foretold = cross_val_predict(model, features, losses, cv=FOLDS)
+                deviations.append(float(np.std(losses - foretold, ddof=1)))
+                fitted.append(model.fit(features, losses))
         absolute, squared = fitted
         return cls(inputs, known, absolute, squared, (deviations[0], deviations[1]), n)
 
