@@ -12,7 +12,8 @@ def test_prose_times_and_vectors_without_drift_are_quiet(phi: float) -> None:
     assert sum(alarms) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in drift_kinds.DRIFTS if name != "zero vectors, 5%"])
+@pytest.mark.parametrize("name", list(drift_kinds.DRIFTS))
 def test_drift_of_prose_times_and_vectors_is_found(name: str) -> None:
-    rows = 5_000 if name == "weekends as weekdays" else 1_500
-    assert drift_kinds.drifting(name, [8], 3_000, rows)
+    # Ten weeks of reference tell little of how much weeks differ, so weekdays need more rows.
+    reference, window = (5_000, 5_000) if name == "weekends as weekdays" else (3_000, 1_500)
+    assert drift_kinds.drifting(name, [6, 0], reference, window)

@@ -38,7 +38,7 @@ def checked(before: pa.Array, now: pa.Array) -> DriftResult:
 def test_vectors_without_drift_are_quiet_and_a_shift_is_found_by_the_kernel(width: int) -> None:
     before, now = GENERATOR.normal(size=(1500, width)), GENERATOR.normal(size=(800, width))
     quiet = checked(lists(before), lists(now))
-    assert (quiet.verdict, quiet.tests) == ("quiet", 2)
+    assert (quiet.verdict, quiet.tests) == ("quiet", 3)
     moved = checked(lists(before), lists(now + 0.3)).columns[0]
     assert {test.part for test in moved.tests if test.alarm} >= {"kernel"}
 

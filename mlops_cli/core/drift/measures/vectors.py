@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.measures.measured import Array, Measured, Order, Sizes, judge_missing
+from mlops_cli.core.drift.measures.measured import Array, Measured, Order, Sizes, judge_missing, percent
 from mlops_cli.core.drift.measures.parts import compare_part, histogram_of, widest
 from mlops_cli.core.drift.records import Rules, Test
 from mlops_cli.core.drift.summaries.missing import missing_time
 from mlops_cli.core.drift.summaries.vectors import OtherWidth, Vector, Vectors, features_time, vectors
+from mlops_cli.core.stats.atoms import atom_p_value
 from mlops_cli.core.stats.kernel import kernel_p_value, witness_bound
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+RARE = 0.01  # share of the reference up to which a vector may be called a new atom: 256 edges tell no finer
 
 
 def measure_vectors(
@@ -34,6 +39,7 @@ def measure_vectors(
     sizes = _component_test(measured, known, taken, places, rules, ordered_reference)
     measured.sizes = sizes
     _kernel_test(measured, known, taken, places, rules, ordered_reference)
+    measured.tests.append(_atom_test(known, taken, sizes, rules))
 
 
 def _taken(values: pa.ChunkedArray, width: int) -> Vectors:
@@ -47,7 +53,7 @@ def _taken(values: pa.ChunkedArray, width: int) -> Vectors:
 
 def _component_test(
     measured: Measured, known: Vector, taken: Vectors, places: Order, rules: Rules, ordered_reference: bool
-) -> Sizes | None:
+) -> Sizes:
     """Each component by Kolmogorov and Smirnov; the one of the smallest p stands for all, at p x their number."""
     projected = known.projected(taken.values)
     found = [
@@ -74,7 +80,51 @@ def _component_test(
     )
     measured.facts["pictured"] = f"{name} {place + 1}"
     measured.facts["histogram"] = histogram_of(known.components[place], projected[:, place])
-    return widest([sizes for _, sizes in found])
+    return widest([sizes for _, sizes in found]) or found[0][1]
+
+
+def _atom_test(known: Vector, taken: Vectors, sizes: Sizes, rules: Rules) -> Test:
+    """One vector, rare in the reference, that fills the window (zeros where a service failed); as `atom` of numbers.
+
+    The reference's rows with it are at most those that lie, in any component, between the edges around its value.
+    """
+    m = len(taken.values)
+    whole = np.ascontiguousarray(taken.values + np.float32(0.0))  # -0.0 is 0.0
+    keys = whole.view(np.dtype((np.void, whole.shape[1] * whole.itemsize))).ravel()
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    share, seen, p = 0, known.n, 1.0
+    for place in np.flatnonzero(counts >= max(2, rules.atoms * m)).tolist():
+        before = _most_rows(known, taken.values[first[place] : first[place] + 1])
+        if counts[place] > share and before <= RARE * known.n:
+            share, seen = int(counts[place]), before
+    if share:
+        size_n, size_m = math.floor(sizes.n), max(1, math.floor(sizes.m))
+        p = atom_p_value(
+            min(math.floor(share / sizes.time_m), size_m), size_m, min(math.ceil(seen / sizes.time_n), size_n), size_n
+        )
+    return Test(
+        part="atom",
+        method="hypergeometric",
+        statistic=float(share),
+        effect=max(0.0, (share / m - seen / known.n) if share else 0.0),
+        floor=rules.atoms,
+        p_value=p,
+        detail=f"one vector fills {share / m:.1%} of the window, at most {percent(seen / known.n)} of the reference"
+        if share
+        else "",
+    )
+
+
+def _most_rows(known: Vector, vector: NDArray[np.float32]) -> int:
+    """An upper bound of the reference's rows with a vector (1, width); products may differ in their last digits."""
+    bounds = []
+    for sketched, value in zip(known.components, known.projected(vector)[0], strict=True):
+        edges, below, upto = sketched.arrays()
+        slack = 1e-5 * max(abs(float(value)), sketched.deviation)
+        left = int(np.searchsorted(edges, value - slack, side="left")) - 1
+        right = int(np.searchsorted(edges, value + slack, side="right"))
+        bounds.append(int((below[right] if right < len(edges) else known.n) - (upto[left] if left >= 0 else 0)))
+    return min(bounds)
 
 
 def _kernel_test(
