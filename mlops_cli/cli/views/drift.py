@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlops_cli.cli.output import Output
-from mlops_cli.core.drift.records import ColumnResult, DriftAnswer, Verdict
-from mlops_cli.core.drift.report import WORDS, detectable, explanation, headline, period, remark, title_of
+from mlops_cli.core.drift.records import ColumnResult, DriftAnswer, Segments, Verdict
+from mlops_cli.core.drift.report.words import (
+    WORDS,
+    detectable,
+    explanation,
+    headline,
+    multivariate_line,
+    named,
+    period,
+    remark,
+    title_of,
+)
 from mlops_cli.core.reports.numbers import number, p_value
 from mlops_cli.core.workflows.drift_report import DriftReport
 
@@ -23,10 +33,35 @@ def show_drift(answer: DriftAnswer, output: Output) -> None:
     if answer.answers or answer.columns:
         output.line()
         output.table(_HEADERS, _rows([*answer.answers, *answer.columns]), right=_HEADERS[2:8])
+    if answer.multivariate is not None:
+        output.line(multivariate_line(answer.multivariate), style="red" if answer.multivariate.alarm else None)
+    if answer.segments is not None:
+        _show_segments(answer.segments, output)
     for note in answer.notes:
         output.line(f"note: {note}", style="dim")
     if answer.verdict != "quiet" and answer.window is not None:
         output.line("a picture: mlo drift report -o drift.html", style="dim")
+
+
+def _show_segments(found: Segments, output: Output) -> None:
+    """A row for each segment, alarms first."""
+    if found.segments:
+        output.line()
+        output.table(
+            (found.column, "verdict", "rows", "reference", "alarms"),
+            [
+                (
+                    named(one.value),
+                    "too few rows" if one.verdict == "too_little" else one.verdict,
+                    f"{one.rows:,}",
+                    f"{one.rows_reference:,}",
+                    ", ".join(named(name) for name in one.alarms[:6]) or "–",
+                )
+                for one in found.segments
+            ],
+            right=("rows", "reference"),
+        )
+    output.line(f"note: {found.note}", style="dim")
 
 
 def _rows(columns: Sequence[ColumnResult]) -> list[tuple[str, ...]]:

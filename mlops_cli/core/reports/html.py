@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from mlops_cli.core.reports import charts
 from mlops_cli.core.reports.blocks import (
     Block,
-    Cell,
+    Chart,
     Facts,
+    Fold,
     Gallery,
     Heading,
     Heatmap,
+    LineChart,
     Listing,
     Overlay,
     Paragraph,
@@ -19,17 +18,22 @@ from mlops_cli.core.reports.blocks import (
     Table,
     Verdict,
 )
+from mlops_cli.core.reports.lines import line_chart
+from mlops_cli.core.reports.overlays import overlay
+from mlops_cli.core.reports.reliability import reliability
 from mlops_cli.core.reports.style import CSS
+from mlops_cli.core.reports.tables import heatmap, table
+from mlops_cli.core.reports.texts import escaped
 
 # Nothing may be fetched or run, whatever a column is called: a second wall behind escaping.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render(report: Report) -> bytes:
-    """The page, UTF-8."""
+    """The page, UTF-8. What is no UTF-8, as a file's name may be, is spelled out."""
     body = "\n".join(_block(block) for block in report.blocks)
-    subtitle = f'<p class="subtitle">{escape(report.subtitle)}</p>' if report.subtitle else ""
-    footer = f"<footer>{escape(report.footer)}</footer>" if report.footer else ""
+    subtitle = f'<p class="subtitle">{escaped(report.subtitle)}</p>' if report.subtitle else ""
+    footer = f"<footer>{escaped(report.footer)}</footer>" if report.footer else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -38,95 +42,86 @@ def render(report: Report) -> bytes:
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
-<title>{escape(report.title)}</title>
+<title>{escaped(report.title)}</title>
 <style>{CSS}</style>
 </head>
 <body>
 <main>
-<header><h1>{escape(report.title)}</h1>{subtitle}</header>
+<header><h1>{escaped(report.title)}</h1>{subtitle}</header>
 {body}
 {footer}
 </main>
 </body>
 </html>
-""".encode()
+""".encode(errors="backslashreplace")
 
 
-def _block(block: Block) -> str:
+def _block(block: Block) -> str:  # noqa: PLR0911 - one for each kind
     match block:
         case Verdict():
-            text = f"<p>{escape(block.text)}</p>" if block.text else ""
-            return f'<section class="verdict {block.tone}"><h2>{escape(block.headline)}</h2>{text}</section>'
+            text = f"<p>{escaped(block.text)}</p>" if block.text else ""
+            return f'<section class="verdict {block.tone}"><h2>{escaped(block.headline)}</h2>{text}</section>'
         case Facts():
             pairs = "".join(
-                f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in block.items
+                f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in block.items
             )
             return f'<dl class="facts">{pairs}</dl>'
         case Heading():
-            return f"<h2{_anchor(block.anchor)}>{escape(block.text)}</h2>"
+            return f"<h2{_anchor(block.anchor)}>{escaped(block.text)}</h2>"
         case Paragraph():
-            return f'<p class="{block.tone}">{escape(block.text)}</p>'
+            return f'<p class="{block.tone}">{escaped(block.text)}</p>'
         case Listing():
-            return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in block.items)}</ul>"
+            return f"<ul>{''.join(f'<li>{escaped(item)}</li>' for item in block.items)}</ul>"
         case Table():
-            return _table(block)
+            return table(block)
         case Heatmap():
-            return charts.heatmap(block)
+            return heatmap(block)
         case Gallery():
             return _gallery(block)
+        case Fold():
+            inner = "\n".join(map(_block, block.blocks))
+            return f"<details><summary>{escaped(block.summary)}</summary>{inner}</details>"
 
 
 def _anchor(name: str) -> str:
-    return f' id="{escape(name)}"' if name else ""
-
-
-def _table(table: Table) -> str:
-    right = [header in table.right for header in table.headers]
-    head = "".join(
-        f'<th scope="col"{_right(at_right)}>{escape(header)}</th>'
-        for header, at_right in zip(table.headers, right, strict=True)
-    )
-    rows = "".join(
-        "<tr>" + "".join(_cell(cell, at_right) for cell, at_right in zip(row, right, strict=True)) + "</tr>"
-        for row in table.rows
-    )
-    return (
-        f'<div class="scroll"><table><caption>{escape(table.caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _right(at_right: bool) -> str:
-    return ' class="right"' if at_right else ""
-
-
-def _cell(cell: Cell, at_right: bool) -> str:
-    classes = " ".join(
-        name for name in ("right" if at_right else "", cell.tone if cell.tone != "plain" else "") if name
-    )
-    text = escape(cell.text)
-    if cell.link:
-        text = f'<a href="#{escape(cell.link)}">{text}</a>'
-    if cell.bar is not None:
-        part = f"{min(1.0, max(0.0, cell.bar)):.0%}"
-        text = f'<span class="barred"><span class="bar" style="--part:{part}"></span>{text}</span>'
-    detail = f"<small>{escape(cell.detail)}</small>" if cell.detail else ""
-    return f'<td class="{classes}">{text}{detail}</td>' if classes else f"<td>{text}{detail}</td>"
+    return f' id="{escaped(name)}"' if name else ""
 
 
 def _gallery(gallery: Gallery) -> str:
-    reference, window = gallery.legend
-    legend = (
-        f'<p class="legend"><span class="key reference"></span>{escape(reference)}'
-        f'<span class="key window"></span>{escape(window)}</p>'
-    )
-    return f'{legend}<div class="gallery">{"".join(_figure(chart, gallery.legend) for chart in gallery.pictures)}</div>'
+    legend = ""
+    if gallery.legend is not None:
+        reference, window = gallery.legend
+        legend = (
+            f'<p class="legend"><span><b class="key reference"></b>{escaped(reference)}</span>'
+            f'<span><b class="key window"></b>{escaped(window)}</span></p>'
+        )
+    names = gallery.legend or ("reference", "window")
+    return f'{legend}<div class="gallery">{"".join(_figure(chart, names) for chart in gallery.pictures)}</div>'
 
 
-def _figure(chart: Overlay, legend: tuple[str, str]) -> str:
-    mark = f'<span class="mark {chart.tone}">{escape(chart.mark)}</span>' if chart.mark else ""
-    note = f"<p>{escape(chart.note)}</p>" if chart.note else ""
+def _figure(chart: Chart, legend: tuple[str, str]) -> str:
+    mark = f'<span class="mark {chart.tone}">{escaped(chart.mark)}</span>' if chart.mark else ""
+    note = f"<p>{escaped(chart.note)}</p>" if chart.note else ""
     return (
-        f"<figure{_anchor(chart.anchor)}><figcaption><b>{escape(chart.title)}</b>{mark}</figcaption>"
-        f"{charts.overlay(chart, legend)}{note}</figure>"
+        f"<figure{_anchor(chart.anchor)}><figcaption><b>{escaped(chart.title)}</b>{mark}</figcaption>"
+        f"{_picture(chart, legend)}{note}</figure>"
     )
+
+
+def _picture(chart: Chart, legend: tuple[str, str]) -> str:
+    match chart:
+        case Overlay():
+            return overlay(chart, legend)
+        case LineChart():
+            return line_chart(chart) + _lines(chart)
+        case _:
+            return reliability(chart)
+
+
+def _lines(chart: LineChart) -> str:
+    """What each kind of line stands for."""
+    keys = [("line dashed" if one.dashed else "line", one.name) for one in chart.lines if any(one.points)]
+    keys += [("level", chart.level_name)] if chart.level is not None else []
+    keys += [("change", chart.change_name)] if chart.changes else []
+    spans = "".join(f'<span><b class="key {kind}"></b>{escaped(name)}</span>' for kind, name in keys)
+    return f'<p class="legend">{spans}</p>'

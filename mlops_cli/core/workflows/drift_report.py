@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from mlops_cli.core.base.files import write_atomic
 from mlops_cli.core.drift.records import DriftAnswer
-from mlops_cli.core.drift.report import drift_report
+from mlops_cli.core.drift.report.page import drift_report
 from mlops_cli.core.errors import WouldOverwrite
 from mlops_cli.core.reports.html import render
 from mlops_cli.core.workflows.drift_asked import DriftRequest, shown
@@ -29,6 +30,6 @@ def refuse_overwriting(workspace: Workspace, request: DriftRequest) -> None:
         raise WouldOverwrite(f"{name} exists", hint="name another file, or replace it with --force")
 
 
-def write_page(out: Path, answer: DriftAnswer) -> None:
-    """The page of one check, in one step."""
-    write_atomic(out, render(drift_report(answer)))
+def write_page(out: Path, answer: DriftAnswer, history: Sequence[DriftAnswer] = ()) -> None:
+    """The page of one check, in one step; `history` are checks of other windows, oldest first."""
+    write_atomic(out, render(drift_report(answer, history)))
