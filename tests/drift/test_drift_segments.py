@@ -204,3 +204,9 @@ def test_segments_keep_the_dependence_of_their_own_rows() -> None:
 def test_segments_without_drift_raise_no_false_alarms() -> None:
     alarms = [checked(world(100 + run, 2000), world(500 + run, 1000)).result.verdict == "drift" for run in range(25)]
     assert sum(alarms) <= 1
+
+
+@pytest.mark.slow
+def test_hundreds_of_answers_with_segments_and_without_drift_are_quiet() -> None:
+    alarms = [checked(world(2000 + run, 2000), world(5000 + run, 700)).result.verdict == "drift" for run in range(400)]
+    assert np.mean(alarms) <= 0.025

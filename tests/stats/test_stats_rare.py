@@ -91,6 +91,15 @@ def test_a_sentinel_is_found_and_a_single_new_value_is_not() -> None:
         atom_p_value(3, 2, 0, 1)
 
 
+def test_weights_share_alpha_out() -> None:
+    # Sorted by p / weight: 0.01 / 0.5, 0.02 / 0.25, 0.03 / 0.25; what is left of the weights is 1, 0.5, 0.25.
+    assert holm([0.02, 0.01, 0.03], [1, 2, 1]).tolist() == pytest.approx([0.04, 0.02, 0.04])
+    assert holm([0.01, 0.04, 0.03], [3, 3, 3]).tolist() == pytest.approx(holm([0.01, 0.04, 0.03]).tolist())
+    for weights in ([1, 0], [1]):
+        with pytest.raises(ValueError, match="weight"):
+            holm([0.1, 0.2], weights)
+
+
 def test_holm_is_the_stepdown_of_the_paper() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]).tolist() == []

@@ -36,6 +36,10 @@ _REFERENCE = typer.Option(
     metavar="WHAT",
     help="Compare with a file of rows or a profile, weekday:4 (the weeks before), season:1, or 2013-04-01..2013-05-01.",
 )
+_SEGMENTS = typer.Option("", "--segments", metavar="COLUMN", help="Check within each value of a column as well.")
+_TOGETHER = typer.Option(
+    False, "--multivariate", help="Compare all columns together as well: a classifier looks for changes between them."
+)
 _HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
 _OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
 _FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists.")
@@ -45,6 +49,7 @@ _FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists
 def check(
     ctx: typer.Context,
     ref: str = _REF,
+    *,
     current: Path | None = _CURRENT,
     sql: str | None = _SQL,
     db: Path | None = _DB,
@@ -52,6 +57,8 @@ def check(
     since: str = _SINCE,
     until: str = _UNTIL,
     reference: str = _REFERENCE,
+    segments: str = _SEGMENTS,
+    multivariate: bool = _TOGETHER,
     html: Path | None = _HTML,
     force: bool = _FORCE,
 ) -> None:
@@ -71,6 +78,7 @@ def check(
       mlo drift check --current april.parquet --json
       mlo drift check --sql "select * from 'april/*.parquet' where origin = 'JFK'"
       mlo drift check --reference weekday:4
+      mlo drift check --segments carrier --multivariate
       mlo drift check --current april.parquet --reference march.parquet
     """
     from mlops_cli.cli.views.drift import show_drift
@@ -87,6 +95,7 @@ def check(
 def report(
     ctx: typer.Context,
     ref: str = _REF,
+    *,
     html: Path = _OUT,
     current: Path | None = _CURRENT,
     sql: str | None = _SQL,
@@ -95,6 +104,8 @@ def report(
     since: str = _SINCE,
     until: str = _UNTIL,
     reference: str = _REFERENCE,
+    segments: str = _SEGMENTS,
+    multivariate: bool = _TOGETHER,
     force: bool = _FORCE,
 ) -> None:
     """Write what a check finds as one HTML file, with pictures, that needs no network.

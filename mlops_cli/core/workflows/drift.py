@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import msgspec
 
-from mlops_cli.core.drift.check import check
+from mlops_cli.core.drift.family import check_family
 from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
 from mlops_cli.core.errors import Exit, TooLittleData
@@ -32,7 +32,7 @@ def check_drift(workspace: Workspace, request: DriftRequest) -> DriftAnswer:
     refuse_overwriting(workspace, request)
     asked = Asked.of(workspace, request.ref, request.window)
     rows = rows_of(asked, request)
-    answer = _answer(asked, rows, choose_reference(asked, request, rows))
+    answer = _answer(asked, rows, choose_reference(asked, request, rows), request)
     if rows.is_logged and request.record:
         answer = _record(asked, answer)
     answer = with_performance(workspace, answer, rows)
@@ -82,12 +82,22 @@ def _windowed(asked: Asked, rows: Rows, *, record: bool) -> DriftAnswer:
         reference = choose_reference(asked, DriftRequest(), rows)
     except TooLittleData as error:
         return _nothing(asked, rows, error.message)
-    answer = _answer(asked, rows, reference)
+    answer = _answer(asked, rows, reference, DriftRequest())
     return _record(asked, answer) if record else answer
 
 
-def _answer(asked: Asked, rows: Rows, reference: Reference) -> DriftAnswer:
-    found = check(reference.profile, rows.inputs, rules=asked.rules, answers=rows.answers)
+def _answer(asked: Asked, rows: Rows, reference: Reference, request: DriftRequest) -> DriftAnswer:
+    family = check_family(
+        reference.profile,
+        rows.inputs,
+        reference.raw,
+        rules=asked.rules,
+        answers=rows.answers,
+        period=rows.period,
+        segments=request.segments,
+        multivariate=request.multivariate,
+    )
+    found = family.result
     return DriftAnswer(
         verdict=found.verdict,
         exit_code=int(_EXITS[found.verdict]),
@@ -106,6 +116,8 @@ def _answer(asked: Asked, rows: Rows, reference: Reference) -> DriftAnswer:
         notes=found.notes,
         profile=asked.model.profile or "",
         reference=reference.label,
+        segments=family.segments,
+        multivariate=family.multivariate,
     )
 
 

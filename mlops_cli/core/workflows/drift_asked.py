@@ -28,7 +28,8 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     reaches further back until it holds `drift.min_rows`; `since` and `until` set its ends instead, as times or as
     durations before now; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event
     if `record`. reference: what the rows are compared with, as `Named.parse` reads it; drift.reference by default.
-    html: where to write a report as well; an existing file is refused, unless `force`.
+    segments: a column within whose values to check as well; multivariate: whether a classifier compares all columns
+    together. html: where to write a report as well; an existing file is refused, unless `force`.
     """
 
     ref: str | None = None
@@ -40,6 +41,8 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     db: Path | None = None
     folder: Path = Path()
     reference: str | None = None
+    segments: str | None = None
+    multivariate: bool = False
     html: Path | None = None
     force: bool = False
     record: bool = True
