@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import typer
+from dying import unmeasured
 
 from mlops_cli.cli.table import COMMANDS
 from mlops_cli.core.project.settings import load
@@ -33,7 +34,7 @@ def blocks(language: str) -> list[str]:
 
 def environ(**more: str) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, **more}
+    return {**unmeasured(), "PATH": path, **more}
 
 
 def test_the_two_set_up_commands_are_the_ones_tested_here() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from demo_processes import MARK, gone, marked
+from dying import unmeasured
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")]
 
@@ -43,7 +44,7 @@ def start(folder: Path, *arguments: str, mark: str, environ: dict[str, str] | No
     return subprocess.Popen(
         [sys.executable, "-m", "mlops_cli", "demo", *arguments],
         cwd=folder,
-        env={**(environ or os.environ), MARK: mark},
+        env={**(environ or unmeasured()), MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from buckets import S3Bucket
+from dying import unmeasured
 
 from mlops_cli.core.project import yaml12
 
@@ -68,7 +68,7 @@ class Clone:
         self.root = root
         overlay = root / "mlo.ci.yaml"
         overlay.write_text(overlay.read_text().replace("s3://example-bucket/", f"s3://{bucket.name}/"))
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MLO_")}
+        env = {name: value for name, value in unmeasured().items() if not name.startswith("MLO_")}
         self.environ = {**env, "MLO_ENV": "ci", "MLO_ACTOR": "ci", "OMP_WAIT_POLICY": "PASSIVE"}
 
     def sh(self, line: str, *, exit_code: int = 0) -> str:
