@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
+from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.profile import MAGIC, Profile
 from mlops_cli.core.drift.profiling import make_profile
-from mlops_cli.core.drift.summaries.categories import TOP_VALUES
 from mlops_cli.core.drift.summaries.numbers import EDGES, display_counts, is_counter
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.models.predictions import Predictions
@@ -49,7 +52,7 @@ def test_many_values_become_4096_edges_of_equal_mass_that_hold_every_atom() -> N
     assert {0.123, 9e9} <= set(edges.tolist())
     assert np.max(below[1:] - upto[:-1]) <= len(values) / (EDGES - 1) + 1
     assert upto[-1] == len(values)
-    assert 32_000 < len(profile.to_bytes()) < 72_000
+    assert 32 * 1024 < len(profile.to_bytes()) <= 64 * 1024
 
 
 def test_tails_count_rows_strictly_beyond_the_thousandth() -> None:
@@ -62,13 +65,47 @@ def test_missing_rows_are_nulls_and_nan_alike() -> None:
     assert (column.missing, column.present) == (2, 2)
 
 
-def test_only_the_most_frequent_values_are_kept_and_the_rest_is_counted() -> None:
-    values = [f"v{number:05}" for number in range(TOP_VALUES + 50)] + ["often"] * 9 + ["twice"] * 2
-    known = profile_of(values, "string").column("x").categorical
+def test_only_the_most_frequent_values_that_fit_are_listed_and_the_rest_is_counted() -> None:
+    values = [f"v{number:05}" for number in range(12_000)] + ["often"] * 9 + ["twice"] * 2
+    profile = profile_of(values, "string")
+    known = profile.column("x").categorical
     assert known is not None
     assert known.values[:3] == ("often", "twice", "v00000")
-    assert (len(known.values), known.rest_values, known.rest_rows) == (TOP_VALUES, 52, 52)
-    assert (known.singletons, known.doubletons) == (TOP_VALUES + 50, 1)
+    assert 4_000 < len(known.values) < 5_000
+    assert (sum(known.counts) + known.rest_rows, known.doubletons) == (12_011, 1)
+    assert known.rest_values == pytest.approx(12_002 - len(known.values), rel=0.15)
+    assert known.singletons == pytest.approx(12_000, rel=0.1)
+
+
+def test_up_to_512_values_beyond_those_listed_are_counted_exactly() -> None:
+    values = [f"{number:0200}" for number in range(700)]
+    known = profile_of(values + values[-1:], "string").column("x").categorical
+    assert known is not None
+    assert (len(known.values) + known.rest_values, known.singletons, known.doubletons) == (700, 699, 1)
+
+
+@pytest.mark.parametrize("length", [1, 6, 190])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_no_column_takes_more_than_64_kib(length: int, rows: int) -> None:
+    texts = [f"{number:0{length}}" for number in range(min(10**length, 12_000))] * rows
+    numbers = np.random.default_rng(0).normal(size=20_000) * 1e300
+    for profile in (profile_of(texts, "string"), profile_of(numbers)):
+        assert len(profile.to_bytes()) <= 64 * 1024
+
+
+def test_a_profile_of_version_1_is_read_and_checked() -> None:
+    data = (Path(__file__).parent / "golden" / "profile-1.bin").read_bytes()
+    profile = Profile.from_bytes(data)
+    numeric = profile.column("temp").numeric
+    assert numeric is not None
+    edges, below, upto = numeric.arrays()
+    assert (profile.rows, upto[-1], below[0], len(edges)) == (400, 392, 0, len(np.unique(edges)))
+    minutes = [datetime(2013, 1, 2, tzinfo=UTC) + timedelta(minutes=row) for row in range(400)]
+    generator = np.random.default_rng(14)
+    current = {"hour": np.arange(400) % 24, "wet": np.arange(400) % 7 == 0, "left": minutes, "at": minutes}
+    current |= {"temp": generator.normal(80, 10, 400), "carrier": generator.choice(["AA", "UA", "DL"], 400)}
+    result = check(profile, pa.table({**current, "spare": np.arange(400)}))
+    assert result.alarms == ("temp",)
 
 
 def test_long_texts_are_known_by_their_beginning_and_digest() -> None:

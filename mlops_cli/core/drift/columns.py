@@ -170,15 +170,17 @@ def time_order(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
 
     Texts are read as ISO 8601; numbers are taken as they are; rows without a time come last.
     """
-    times = _times(column)
-    if times is None or len(times) < 2 or times.min() == times.max():
+    found = times(column)
+    if found is None or len(found) < 2 or found.min() == found.max():
         return None
-    if np.all(times[1:] >= times[:-1]):
-        return np.arange(len(times))
-    return np.argsort(times, kind="stable")
+    if np.all(found[1:] >= found[:-1]):
+        return np.arange(len(found))
+    return np.argsort(found, kind="stable")
 
 
-def _times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
+def times(column: pa.ChunkedArray) -> Array | NDArray[np.int64] | None:
+    """Times (rows,) in microseconds since 1970, or numbers as they are; the largest there is where there is none, and
+    None for a column of anything else."""
     import pyarrow as pa
 
     group = group_of(column.type)

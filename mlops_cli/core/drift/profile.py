@@ -17,7 +17,7 @@ from mlops_cli.core.drift.summaries.vectors import Vector
 from mlops_cli.core.errors import IntegrityError
 
 MAGIC = b"mlo-drift-profile"
-VERSION = 1
+VERSION = 2
 PREDICTION, SCORE = "_prediction", "_score"  # as the prediction log calls them
 
 
@@ -64,6 +64,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     time_missing: str | None = None  # the configured time column, if the reference lacks it or it orders nothing
     span: tuple[str, str] | None = None
     others: dict[str, str] = {}
+    bounds: tuple[float, ...] = ()  # between the blocks in time, as `columns.times` gives them
+    framed: bool = False  # counted on the frame of another profile, or merged of such
     evaluation: Evaluated | None = None  # what labelled rows said at registration
 
     def column(self, name: str) -> ColumnProfile:

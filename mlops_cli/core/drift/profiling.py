@@ -14,11 +14,13 @@ from mlops_cli.core.drift.calendar import Calendar, calendar_of
 from mlops_cli.core.drift.profile import PREDICTION, SCORE, ColumnProfile, Profile
 from mlops_cli.core.drift.summaries.categories import summarize_categories
 from mlops_cli.core.drift.summaries.missing import missing_time
-from mlops_cli.core.drift.summaries.numbers import summarize_numbers
+from mlops_cli.core.drift.summaries.numbers import Places, summarize_numbers
 from mlops_cli.core.drift.summaries.text import is_prose, summarize_text
 from mlops_cli.core.drift.summaries.times import summarize_times
 from mlops_cli.core.drift.summaries.vectors import Vectors, summarize_vectors, vectors, width_of
+from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import ProjectError
+from mlops_cli.core.stats.dependence import BLOCKS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +36,7 @@ class Answers(Protocol):
 
 
 def make_profile(
-    table: pa.Table,
+    table: pa.Table | Window,
     *,
     inputs: Sequence[Column],
     time: str | None = None,
@@ -50,31 +52,42 @@ def make_profile(
     not fitted on tell more truly what it answers. Raises ProjectError if the reference is empty, lacks an input,
     or holds it in a kind that the model does not take.
     """
-    if table.num_rows == 0:
+    window = table if isinstance(table, Window) else Window.of_table(table)
+    if window.rows == 0:
         raise ProjectError("the reference has no rows", hint="name the training rows: model: {reference: ...}")
-    order = _order(table, time)
-    calendar = calendar_of(None, table.column(time) if time in table.column_names else None)
+    clock = window.read(time) if time is not None and time in window else None
+    order = arrow.time_order(clock) if clock is not None else None
+    calendar = calendar_of(None, clock)
+    bounds = block_bounds(clock, order)
+    places = places_of(clock, bounds)
     features = [column for column in inputs if column.name != time]
     profiles = tuple(
         profile_column(
-            _column(table, column), column, order, importance=(importances or {}).get(column.name), calendar=calendar
+            _column(window, column),
+            column,
+            order,
+            importance=(importances or {}).get(column.name),
+            calendar=calendar,
+            places=places,
         )
         for column in features
     )
     known = {column.name for column in features}
     answers: tuple[ColumnProfile, ...] = ()
     if prediction is not None:
-        rows = table if predicted is None else predicted
-        answers = _answers(prediction, task, _order(rows, time), rows.num_rows)
+        rows = window if predicted is None else Window.of_table(predicted)
+        replied = arrow.time_order(rows.read(time)) if time is not None and time in rows else None
+        answers = _answers(prediction, task, replied, rows.rows)
     return Profile(
-        rows=table.num_rows,
+        rows=window.rows,
         columns=profiles,
         answers=answers,
         answers_from="reference" if predicted is None else "evaluate",
         time=time if order is not None else None,
         time_missing=time if order is None else None,
-        span=arrow.span(table.column(time)) if time in table.column_names else None,
-        others={field.name: str(field.type) for field in table.schema if field.name not in known},
+        span=arrow.span(clock) if clock is not None else None,
+        others={field.name: str(field.type) for field in window.schema if field.name not in known},
+        bounds=bounds,
     )
 
 
@@ -85,8 +98,10 @@ def profile_column(
     *,
     importance: float | None = None,
     calendar: Calendar | None = None,
+    places: Places | None = None,
 ) -> ColumnProfile:
-    """One column; `order` (rows,) is the rows' order in time, or None; `calendar` the days they lie on.
+    """One column; `order` (rows,) is the rows' order in time, or None; `calendar` the days they lie on, and
+    `places` the blocks.
 
     Raises ProjectError for a wrong kind.
     """
@@ -103,7 +118,7 @@ def profile_column(
     try:
         if group == "numeric" and held in ("numeric", "boolean", "null"):
             taken = arrow.numbers(values)
-            return ColumnProfile(**common, **_missing(taken, order), numeric=summarize_numbers(taken, order))
+            return ColumnProfile(**common, **_missing(taken, order), numeric=summarize_numbers(taken, order, places))
         if group in ("boolean", "string") and held not in ("datetime", "other"):
             texts = arrow.categories(arrow.as_group(values, group))
             known = summarize_categories(texts, order)
@@ -132,17 +147,35 @@ def profile_column(
     )
 
 
-def _order(table: pa.Table, time: str | None) -> NDArray[np.int64] | None:
-    return arrow.time_order(table.column(time)) if time in table.column_names else None
+def block_bounds(clock: pa.ChunkedArray | None, order: NDArray[np.int64] | None) -> tuple[float, ...]:
+    """The times at which the second to the last of 20 blocks begin that hold about as many rows each; none without
+    order, and fewer where one time fills a block."""
+    times = arrow.times(clock) if clock is not None and order is not None else None
+    if times is None or order is None or not len(order):
+        return ()
+    first = np.arange(1, BLOCKS) * len(order) // BLOCKS
+    found = np.unique(times[order][first].astype(np.float64))
+    return tuple(found[np.isfinite(found)].tolist())
 
 
-def _column(table: pa.Table, column: Column) -> pa.ChunkedArray:
-    if column.name not in table.column_names:
+def places_of(clock: pa.ChunkedArray | None, bounds: tuple[float, ...]) -> Places | None:
+    """The block of each row; None without bounds, or where the rows have no such clock."""
+    times = arrow.times(clock) if clock is not None and bounds else None
+    if times is None:
+        return None
+    block = np.searchsorted(np.array(bounds), times.astype(np.float64), side="right")
+    last = np.iinfo(np.int64).max if times.dtype == np.int64 else np.inf
+    return Places(np.where(times == last, -1, block), len(bounds) + 1)
+
+
+def _column(window: Window, column: Column) -> pa.ChunkedArray:
+    if column.name not in window:
         raise ProjectError(
-            f"the reference has no column {column.name}, which the model takes; it has {', '.join(table.column_names)}",
+            f"the reference has no column {column.name}, which the model takes; it has "
+            + ", ".join(window.schema.names),
             hint="name the rows the model was trained on: model: {reference: ...}",
         )
-    return table.column(column.name)
+    return window.read(column.name)
 
 
 def _missing(taken: arrow.Numbers | arrow.Categories | Vectors, order: NDArray[np.int64] | None) -> dict[str, Any]:

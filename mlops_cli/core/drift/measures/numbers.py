@@ -61,7 +61,7 @@ def _tail_test(known: Numeric, n: int, ordered: Array, series: Array | None, siz
     assert tails is not None  # noqa: S101 - a column with values has tails
     below = int(np.searchsorted(ordered, tails.low, side="left"))
     above = m - int(np.searchsorted(ordered, tails.high, side="right"))
-    beyond, k = below + above, min(2 * tails.k, n)
+    beyond, k = below + above, min(tails.rows, n)
     expected = k / (n + 1)
     events = math.floor(beyond / sizes.time_m)
     if series is not None:
