@@ -196,12 +196,12 @@ class DriftResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Names of the alarmed columns, unimportant ones included: predictions first, then changes of schema, then the
-        inputs, worst first."""
+        """Names of the alarmed columns, unimportant ones included: predictions first, then the inputs, worst first,
+        then changes of schema."""
         return (
             *(column.column for column in self.answers if column.alarm),
-            *(change.column for change in self.schema),
             *(column.column for column in self.columns if column.alarm),
+            *(change.column for change in self.schema),
         )
 
 
