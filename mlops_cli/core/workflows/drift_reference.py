@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,9 +23,6 @@ from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
 from mlops_cli.core.workflows.drift_rows import Rows, rows_between
 from mlops_cli.core.workflows.resolve import bring
 from mlops_cli.core.workflows.rows import read_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +172,7 @@ def profile_like_version(asked: Asked, inputs: Window, answers: Window | None) -
     version = asked.profile
     time = version.time or version.time_missing
     profile = make_profile(
-        _table(inputs),
+        inputs,
         inputs=[Column(column.name, column.kind, True) for column in version.columns],  # type: ignore[arg-type]
         time=time,
         importances={column.name: column.importance for column in version.columns if column.importance is not None},
@@ -196,9 +192,3 @@ def _answers(version: Profile, window: Window, time: str | None) -> tuple[Column
         for known in version.answers
         if known.name in window
     )
-
-
-def _table(window: Window) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table({name: window.read(name) for name in window.schema.names})
