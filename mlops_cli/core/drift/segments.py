@@ -46,7 +46,6 @@ class Cut:
     column: str
     rows: dict[str, tuple[Rows, Rows]]
     others: int = 0
-    others_rows: int = 0
     fresh: tuple[tuple[str, int], ...] = ()
     fresh_values: int = 0
 
@@ -138,12 +137,6 @@ def _notes(cut: Cut) -> list[str]:
         named = ", ".join(f"{value} ({rows:,})" for value, rows in cut.fresh)
         more = f" and {cut.fresh_values - len(cut.fresh)} more" if cut.fresh_values > len(cut.fresh) else ""
         notes.append(f"new in the window: {named}{more}")
-    if cut.others:
-        plural = "s are" if cut.others > 1 else " is"
-        notes.append(
-            f"{cut.others:,} value{plural} left out, with {cut.others_rows:,} rows of the window: under {LEAST_ROWS} "
-            f"rows on either side, or not among the {MOST_SEGMENTS} largest"
-        )
     return notes
 
 
@@ -218,7 +211,7 @@ def _chosen(column: str, names: list[str], codes: list[Rows], orders: list[Rows]
     )
     in_time = [own[order] for own, order in zip(codes, orders, strict=True)]
     rows = {names[place]: (orders[0][in_time[0] == place], orders[1][in_time[1] == place]) for place in kept}
-    return Cut(column, rows, len(left), int(now[list(left)].sum()) if left else 0, tuple(fresh[:NAMED]), len(fresh))
+    return Cut(column, rows, len(left), tuple(fresh[:NAMED]), len(fresh))
 
 
 # -- measuring -----------------------------------------------------------------------------------------------
