@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -42,6 +43,10 @@ _TOGETHER = typer.Option(
 )
 _HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
 _OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
+_WINDOWS = typer.Option(
+    None, "--windows", metavar="N", min=0, help="How many more windows the report shows (8), each a check of its own."
+)
+_ALL = typer.Option(False, "--all", help="Show every column, quiet ones as well.")
 _FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists.")
 
 
@@ -60,7 +65,9 @@ def check(
     segments: str = _SEGMENTS,
     multivariate: bool = _TOGETHER,
     html: Path | None = _HTML,
+    windows: int | None = _WINDOWS,
     force: bool = _FORCE,
+    everything: bool = _ALL,
 ) -> None:
     """Say whether the rows of a window differ from those the model was trained on.
 
@@ -87,7 +94,7 @@ def check(
 
     here = open_context(ctx)
     answer = check_drift(here.workspace, request_from(ctx.params, here.folder))
-    here.output.show(answer, show_drift)
+    here.output.show(answer, partial(show_drift, everything=everything))
     raise typer.Exit(answer.exit_code)
 
 
@@ -106,6 +113,7 @@ def report(
     reference: str = _REFERENCE,
     segments: str = _SEGMENTS,
     multivariate: bool = _TOGETHER,
+    windows: int | None = _WINDOWS,
     force: bool = _FORCE,
 ) -> None:
     """Write what a check finds as one HTML file, with pictures, that needs no network.

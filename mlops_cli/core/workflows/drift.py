@@ -1,6 +1,7 @@
 """Check a window of what a version sees against its profile.
 
-The rule stands in core/drift/RULE.md. A check reads the profile and the window only; the model is never loaded.
+The rule stands in core/drift/RULE.md. A check reads the profile and the window only, and the reference's own rows where
+segments or all columns together are asked for; the model is never loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
 from mlops_cli.core.errors import Exit, TooLittleData
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
-from mlops_cli.core.workflows.drift_performance import with_performance
+from mlops_cli.core.workflows.drift_history import drift_history
+from mlops_cli.core.workflows.drift_performance import over_windows, with_performance
 from mlops_cli.core.workflows.drift_reference import Reference, choose_reference, named_reference
 from mlops_cli.core.workflows.drift_report import DriftReport, refuse_overwriting, write_page
 from mlops_cli.core.workflows.drift_rows import Rows, logged_rows, rows_of
@@ -32,13 +34,28 @@ def check_drift(workspace: Workspace, request: DriftRequest) -> DriftAnswer:
     refuse_overwriting(workspace, request)
     asked = Asked.of(workspace, request.ref, request.window)
     rows = rows_of(asked, request)
-    answer = _answer(asked, rows, choose_reference(asked, request, rows), request)
+    reference = choose_reference(asked, request, rows)
+    answer = _answer(asked, rows, reference, request)
     if rows.is_logged and request.record:
         answer = _record(asked, answer)
     answer = with_performance(workspace, answer, rows)
     if request.html is not None:
-        write_page(request.html, answer)
+        _write_page(asked, request, rows, reference, answer)
     return answer
+
+
+def _write_page(asked: Asked, request: DriftRequest, rows: Rows, reference: Reference, answer: DriftAnswer) -> None:
+    """The page of an answer, with the windows beside the checked one and what labels say of them."""
+    assert request.html is not None  # noqa: S101 - the caller has looked
+    plain = DriftRequest(reference=request.reference)
+    relative = named_reference(asked, request).choice not in ("training", "file")
+
+    def judge(one: Rows) -> DriftAnswer:
+        # A reference that lies so long before its window is another one for each.
+        return _windowed(asked, one, plain) if relative and rows.is_logged else _answer(asked, one, reference, plain)
+
+    history = drift_history(asked, rows, request, judge)
+    write_page(request.html, over_windows(asked.workspace, answer, request, len(history)), history)
 
 
 def report_drift(workspace: Workspace, request: DriftRequest) -> DriftReport:
@@ -62,7 +79,7 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
         log = rows.log
         if rows.inputs.rows:
             period = rows.period or period
-            answers.append(_windowed(asked, rows, record=record))
+            answers.append(_windowed(asked, rows, DriftRequest(), record=record))
         else:
             nothing = dataclasses.replace(rows, period=period)
             answers.append(_nothing(asked, nothing, "no prediction arrived in this window"))
@@ -76,13 +93,13 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
 _EXITS: Mapping[Verdict, Exit] = {"drift": Exit.WARNED, "quiet": Exit.DONE, "too_little": Exit.TOO_LITTLE}
 
 
-def _windowed(asked: Asked, rows: Rows, *, record: bool) -> DriftAnswer:
+def _windowed(asked: Asked, rows: Rows, request: DriftRequest, *, record: bool = False) -> DriftAnswer:
     """The answer of one window of several. One whose reference has too few rows (the log's first weeks) says so."""
     try:
-        reference = choose_reference(asked, DriftRequest(), rows)
+        reference = choose_reference(asked, request, rows)
     except TooLittleData as error:
         return _nothing(asked, rows, error.message)
-    answer = _answer(asked, rows, reference, DriftRequest())
+    answer = _answer(asked, rows, reference, request)
     return _record(asked, answer) if record else answer
 
 

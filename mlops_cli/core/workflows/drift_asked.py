@@ -29,7 +29,8 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     durations before now; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event
     if `record`. reference: what the rows are compared with, as `Named.parse` reads it; drift.reference by default.
     segments: a column within whose values to check as well; multivariate: whether a classifier compares all columns
-    together. html: where to write a report as well; an existing file is refused, unless `force`.
+    together. html: where to write a report as well; an existing file is refused, unless `force`; `windows` is how many
+    windows beside the checked one it shows, each a check of its own.
     """
 
     ref: str | None = None
@@ -44,6 +45,7 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     segments: str | None = None
     multivariate: bool = False
     html: Path | None = None
+    windows: int | None = None
     force: bool = False
     record: bool = True
 
@@ -51,6 +53,7 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
 def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
     """From the options of `mlo drift` by their names; paths are relative to `folder`."""
     known: dict[str, Any] = {name: typed[name] for name in DriftRequest.__struct_fields__ if typed.get(name)}
+    known |= {"windows": typed["windows"]} if typed.get("windows") is not None else {}  # 0 is an answer, too
     known |= {name: folder / known[name] for name in ("current", "db", "html") if name in known}
     if Named.parse(known.get("reference", "training")).choice == "file":
         known["reference"] = str(folder / known["reference"])
