@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_cli.core.drift.columns import categories
 from mlops_cli.core.drift.sources.csv_files import CsvSource
 from mlops_cli.core.drift.sources.gather import gather
 from mlops_cli.core.drift.sources.json_lines import JsonLinesSource
@@ -46,8 +47,10 @@ def everything(window: Window) -> tuple[dict[str, str], dict[str, list[Any]]]:
     """Types and values of all columns."""
     columns = {name: window.read(name) for name in window.schema.names}
     assert all(len(column) == window.rows for column in columns.values())
-    assert all(column.type == window.schema.field(name).type for name, column in columns.items())
-    return {name: str(column.type) for name, column in columns.items()}, {
+    for name, column in columns.items():
+        kind = window.schema.field(name).type
+        assert column.type == kind or (column.type.value_type == kind and pa.types.is_string(kind))
+    return {field.name: str(field.type) for field in window.schema}, {
         name: column.to_pylist() for name, column in columns.items()
     }
 
@@ -351,3 +354,22 @@ def test_nested_columns_of_parquet_do_not_disturb_their_neighbours(tmp_path: Pat
     assert window.read("c").to_pylist() == [[1.5]]
     assert window.read("a").to_pylist() == [{"b": 1}]
     assert window.read("a.b").to_pylist() == [2]
+
+
+@given(
+    chunks=st.lists(
+        st.lists(st.one_of(st.none(), st.sampled_from("abcdé"), st.just("x" * 300)), max_size=8), max_size=3
+    ),
+    known=st.lists(st.sampled_from(["a", "b", "é", "z"]), unique=True),
+)
+def test_texts_are_looked_up_in_dictionaries_as_in_themselves(chunks: list[list[str | None]], known: list[str]) -> None:
+    plain = pa.chunked_array(chunks, pa.string())
+    encoded = pa.chunked_array(
+        [pa.array(chunk, pa.string()).dictionary_encode() for chunk in chunks] or [[]],
+        pa.dictionary(pa.int32(), pa.string()),
+    )
+    one, other = categories(plain, known), categories(encoded, known)
+    assert one.codes.tolist() == other.codes.tolist()
+    assert (one.rows, one.missing) == (other.rows, other.missing)
+    places = {value: place for place, value in enumerate(known)}
+    assert one.codes.tolist() == [places.get(value, -1) for chunk in chunks for value in chunk if value is not None]

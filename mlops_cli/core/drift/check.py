@@ -206,7 +206,8 @@ def _measure_all(
             calendar = calendar_of(period, times)
         one = measure(column, values, order, rules, ordered_reference=profile.time is not None, calendar=calendar)
         if one is None:
-            changed.append(SchemaChange(column=column.name, change="retyped", before=column.kind, now=str(values.type)))
+            now = str(window.schema.field(column.name).type)  # texts may come as a dictionary
+            changed.append(SchemaChange(column=column.name, change="retyped", before=column.kind, now=now))
         else:
             measured.append(one)
     return measured, changed

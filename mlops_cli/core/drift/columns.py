@@ -35,6 +35,7 @@ GROUPS: dict[str, Group] = {
 }
 _UNITS = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of each in a second
 _NAMES = {"double": "float64", "float": "float32", "halffloat": "float16"}  # of Arrow's types in NumPy
+_PART_ROWS = 1 << 20
 LONGEST_VALUE = 200  # characters; a longer text is known by its beginning and its digest
 
 
@@ -135,23 +136,46 @@ def as_group(column: pa.ChunkedArray, group: Group) -> pa.ChunkedArray:
 def categories(column: pa.ChunkedArray, known: Sequence[str] | None = None) -> Categories:
     """A column of texts; other values are taken as texts. `known` fixes the values; without it, all that occur."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    if known is not None:
+        return _known_categories(column, known)
     column = _texts(column)
     rows = len(column)
     present: NDArray[np.bool_] | None = None
     if column.null_count:
         present = valid(column)
         column = column.drop_null()
-    if known is None:
-        encoded = column.combine_chunks().dictionary_encode()
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.combine_chunks()
-        codes, values = to_numpy(encoded.indices.cast(pa.int64())), encoded.dictionary.to_pylist()
-    else:
-        found = pc.index_in(column, value_set=text_array(known))
-        codes, values = filled(found.cast(pa.int64()), -1), known
-    return Categories(codes, values, present, rows)
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return Categories(to_numpy(encoded.indices.cast(pa.int64())), encoded.dictionary.to_pylist(), present, rows)
+
+
+def _known_categories(column: pa.ChunkedArray, known: Sequence[str]) -> Categories:
+    """A part at a time, so that no second copy of all texts is made; of a dictionary, each text once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows, listed, start = len(column), text_array(known), 0
+    codes = np.empty(rows, dtype=np.int64)
+
+    def looked_up(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+        return filled(pc.index_in(_texts(texts), value_set=listed).cast(pa.int64()), -1)
+
+    for chunk in column.chunks:
+        for part in (chunk.slice(at, _PART_ROWS) for at in range(0, len(chunk), _PART_ROWS)):
+            if pa.types.is_dictionary(column.type):
+                places = looked_up(pa.chunked_array([part.dictionary]))
+                indices = filled(pa.chunked_array([part.indices.cast(pa.int64())]), 0)
+                found = places[indices] if len(places) else np.full(len(part), -1)
+            else:
+                found = looked_up(pa.chunked_array([part]))
+            codes[start : start + len(part)] = found
+            start += len(part)
+    if not column.null_count:
+        return Categories(codes, known, None, rows)
+    present = valid(column)
+    return Categories(codes[present], known, present, rows)
 
 
 def unseen_values(column: pa.ChunkedArray, known: Sequence[str], limit: int) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mlops_cli.core.drift.columns import plain
 from mlops_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rows by column. `read` gives one column; `schema` says which there are."""
+    """Rows by column. `read` gives one column; `schema` says which there are, and of what type.
+
+    A column of texts may come as a dictionary of them, which is a fraction of the memory.
+    """
 
     schema: pa.Schema
     rows: int
@@ -31,7 +35,7 @@ class Window:
 
         zone = pa.timestamp("us", tz="UTC")
         try:
-            times = self.read(time).cast(zone, safe=False)
+            times = plain(self.read(time)).cast(zone, safe=False)
         except pa.ArrowException:
             kind = self.schema.field(time).type
             raise UsageError(f"{time} holds {kind}, not times", hint="leave out --since and --until") from None

@@ -140,7 +140,9 @@ def _describe_numbers(
     current = np.diff(np.concatenate(([0], np.searchsorted(ordered, edges[cuts], side="right"), [m]))).astype(float)
     facts["psi"] = distances.psi(reference, current)
     facts["jensen_shannon"] = distances.jensen_shannon(reference, current)
-    finite, whole = ordered[np.isfinite(ordered)], np.isfinite(edges)
+    # Infinities lie at the ends of what is sorted: a slice, no copy.
+    ends = np.searchsorted(ordered, -np.inf, side="right"), np.searchsorted(ordered, np.inf, side="left")
+    finite, whole = ordered[ends[0] : ends[1]], np.isfinite(edges)
     if len(finite) and whole.any() and known.infinite == 0:
         with np.errstate(over="ignore", invalid="ignore"):  # sums of values near 1e308, which one row can bring
             moved = distances.wasserstein(upto[whole], n, finite, edges[whole])
