@@ -180,4 +180,4 @@ def category_time(taken: Categories, codes: list[int], order: Order | None) -> f
     if order is None or not codes:
         return 1.0
     series = in_time(taken.codes, taken.present, order)
-    return autocorrelation_time(*((series == code).astype(float) for code in codes))
+    return autocorrelation_time(*(series == code for code in codes))

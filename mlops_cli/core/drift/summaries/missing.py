@@ -12,4 +12,4 @@ def missing_time(present: NDArray[np.bool_] | None, order: NDArray[np.int64] | N
     """The autocorrelation time, in rows, of whether a value is there: sensors fail for days, not for rows."""
     if present is None or order is None:
         return 1.0
-    return autocorrelation_time(present[order].astype(float))
+    return autocorrelation_time(present[order])
