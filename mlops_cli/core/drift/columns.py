@@ -125,6 +125,8 @@ def as_group(column: pa.ChunkedArray, group: Group) -> pa.ChunkedArray:
     """
     import pyarrow as pa
 
+    if group == "string" and pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
+        return column  # a fraction of the memory of its texts
     column = plain(column)
     if group == "boolean" and group_of(column.type) == "numeric":
         if not np.isin(numbers(column).values, (0, 1)).all():
