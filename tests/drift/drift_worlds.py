@@ -1,4 +1,4 @@
-"""Worlds with a known answer: 50 mixed columns that do not drift, and ways to make one drift.
+"""Worlds with a known answer: 50 mixed columns and predictions that do not drift, and ways to make one drift.
 
 `python tests/drift/drift_worlds.py 2000` measures the figures that stand in mlops_cli/core/drift/RULE.md.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
-from mlops_cli.core.drift.profile import Profile
+from mlops_cli.core.drift.profile import PREDICTION, SCORE, Profile
 from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import DriftResult
 
@@ -74,6 +75,33 @@ def world() -> dict[str, Draw]:
     return columns
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model of two classes answered: labels (n,), and scores (n, 2)."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+def answers(series: np.ndarray, label_share: float = 0.3, moved: float = 0.0) -> Answers:
+    """Answers from standard normal series (n,): the logit of the score is `moved` by so many standard deviations, and
+    the label of `label_share` of the rows is "yes", however the score moved."""
+    score = 1 / (1 + np.exp(-(series + moved) - 0.5))
+    at = -np.sqrt(2) * _inverse_error(2 * label_share - 1)
+    return Answers(np.where(series > at, "yes", "no"), np.stack([1 - score, score], axis=1))
+
+
+def _inverse_error(value: float) -> float:
+    from scipy.special import erfinv
+
+    return float(erfinv(value))
+
+
+def with_answers(table: pa.Table, given: Answers) -> pa.Table:
+    """Rows as the prediction log holds them."""
+    return table.append_column(PREDICTION, pa.array(given.labels)).append_column(SCORE, pa.array(given.scores[:, 1]))
+
+
 def inputs(columns: dict[str, Draw]) -> list[Column]:
     kinds = {"flag": "boolean", "counts": "integer", "number_id": "integer"}
     text = {"two", "five", "twenty", "zipf", "id"}
@@ -98,16 +126,16 @@ def autoregressive(generator: Generator, n: int, columns: int, phi: float) -> np
     return series
 
 
-def dependent_rows(generator: Generator, n: int, phi: float, start: int = 0) -> pa.Table:
-    """50 columns of AR(1) numbers, ten of them as categories, with the time that orders them."""
-    series = autoregressive(generator, n, 50, phi)
+def dependent_rows(generator: Generator, n: int, phi: float, start: int = 0) -> tuple[pa.Table, Answers]:
+    """50 columns of AR(1) numbers, ten of them as categories, with the time that orders them; and such answers."""
+    series = autoregressive(generator, n, 51, phi)
     columns: dict[str, Any] = {f"n{place}": series[:, place] for place in range(40)}
     cuts = np.array([-1.0, 0.0, 0.8])
     columns |= {
         f"c{place}": [f"k{code}" for code in np.searchsorted(cuts, series[:, place])] for place in range(40, 50)
     }
     columns["at"] = np.arange(start, start + n)
-    return pa.table(columns)
+    return pa.table(columns), answers(series[:, 50])
 
 
 def dependent_inputs() -> list[Column]:
@@ -120,9 +148,11 @@ def null_runs(runs: int, reference: int, windows: tuple[int, ...], seed: int) ->
     columns = world()
     for run in range(runs):
         generator = np.random.default_rng([seed, run])
-        profile = make_profile(rows(columns, generator, reference), inputs=inputs(columns))
+        table = rows(columns, generator, reference)
+        profile = make_profile(table, inputs=inputs(columns), prediction=answers(generator.normal(size=reference)))
         for window in windows:
-            yield window, check(profile, rows(columns, generator, window))
+            replies = answers(generator.normal(size=window))
+            yield window, check(profile, with_answers(rows(columns, generator, window), replies))
 
 
 def dependent_runs(
@@ -130,9 +160,10 @@ def dependent_runs(
 ) -> Iterator[tuple[int, DriftResult]]:
     for run in range(runs):
         generator = np.random.default_rng([seed, run])
-        profile = make_profile(dependent_rows(generator, reference, phi), inputs=dependent_inputs(), time="at")
+        table, replies = dependent_rows(generator, reference, phi)
+        profile = make_profile(table, inputs=dependent_inputs(), time="at", prediction=replies)
         for window in windows:
-            yield window, check(profile, dependent_rows(generator, window, phi, reference))
+            yield window, check(profile, with_answers(*dependent_rows(generator, window, phi, reference)))
 
 
 # -- drift that must be found --------------------------------------------------------------------------------
@@ -179,6 +210,22 @@ DRIFTS: dict[str, tuple[str, Draw, Draw]] = {
 }
 
 
+# name -> (what the answers of the window differ in, the answer that must alarm)
+ANSWER_DRIFTS: dict[str, tuple[dict[str, float], str]] = {
+    "label share +10 points": ({"label_share": 0.4}, PREDICTION),
+    "score +0.3 sigma": ({"moved": 0.3}, SCORE),
+}
+
+
+def drifting_answers(name: str, generator: Generator, reference: int, window: int) -> tuple[Profile, pa.Table]:
+    """The world of 50 columns without drift, with answers that drift as `name` says."""
+    columns = world()
+    table = rows(columns, generator, reference)
+    profile = make_profile(table, inputs=inputs(columns), prediction=answers(generator.normal(size=reference)))
+    replies = answers(generator.normal(size=window), **ANSWER_DRIFTS[name][0])
+    return profile, with_answers(rows(columns, generator, window), replies)
+
+
 def drifting(name: str, generator: Generator, reference: int, window: int) -> tuple[Profile, pa.Table]:
     """The world of 50 columns without drift, and one more that drifts as `name` says."""
     columns = world()
@@ -193,7 +240,7 @@ def _as_array(values: Any) -> pa.Array:
 
 
 def found(result: DriftResult, column: str = "drifting") -> bool:
-    return any(one.column == column and one.alarm for one in result.columns)
+    return any(one.column == column and one.alarm for one in (*result.answers, *result.columns))
 
 
 # -- the figures of RULE.md ----------------------------------------------------------------------------------
@@ -209,9 +256,9 @@ def _false_alarms(title: str, runs: Iterator[tuple[int, DriftResult]]) -> None:
     culprits: dict[str, int] = {}
     for window, result in runs:
         counted.setdefault(window, []).append(bool(result.alarms))
-        for column in result.columns:
+        for column in (*result.answers, *result.columns):
             if column.alarm and column.leading:
-                key = f"{column.column.rpartition('_')[0]}/{column.leading.part}"
+                key = f"{column.column.rpartition('_')[0] or column.column}/{column.leading.part}"
                 culprits[key] = culprits.get(key, 0) + 1
     for window, alarms in counted.items():
         share = np.mean(alarms)
@@ -220,24 +267,34 @@ def _false_alarms(title: str, runs: Iterator[tuple[int, DriftResult]]) -> None:
     say(f"    {dict(sorted(culprits.items(), key=lambda item: -item[1])[:8])}")
 
 
+def _power(runs: int) -> None:
+    for size, names in (
+        (5_000, [*DRIFTS][:-1]),
+        (500, ["mean 0.5 sigma", "missing 0 to 10%", "new category 5%", "sentinel 5%"]),
+    ):
+        for name in names:
+            hits = [found(check(*drifting(name, _seeded(run), 10_000, size))) for run in range(runs)]
+            say(f"n = {size:,}, {name}: found {np.mean(hits):.1%} of {len(hits)}")
+    for name, (_, column) in ANSWER_DRIFTS.items():
+        hits = [found(check(*drifting_answers(name, _seeded(run), 10_000, 5_000)), column) for run in range(runs)]
+        say(f"n = 5,000, {name}: found {np.mean(hits):.1%} of {len(hits)}")
+
+
+def _seeded(run: int) -> Generator:
+    return np.random.default_rng([4, run])
+
+
 def main(runs: int, only: str = "") -> None:
+    """`only`: null, ar or power, with so many runs; else all, half as many of `ar` and a tenth of `power`."""
     started = time.time()
     if only in ("", "null"):
         _false_alarms("reference 10,000", null_runs(runs, 10_000, (200, 1_000, 10_000), 1))
         _false_alarms("reference 1,000", null_runs(runs, 1_000, (200, 1_000, 5_000), 2))
     if only in ("", "ar"):
-        _false_alarms("AR(1) 0.9, reference 10,000", dependent_runs(runs // 2, 10_000, (1_000, 5_000), 0.9, 3))
+        count = runs if only else runs // 2
+        _false_alarms("AR(1) 0.9, reference 10,000", dependent_runs(count, 10_000, (1_000, 5_000), 0.9, 3))
     if only in ("", "power"):
-        for size, names in (
-            (5_000, [*DRIFTS][:-1]),
-            (500, ["mean 0.5 sigma", "missing 0 to 10%", "new category 5%", "sentinel 5%"]),
-        ):
-            for name in names:
-                hits = []
-                for run in range(max(1, runs // 10)):
-                    profile, window = drifting(name, np.random.default_rng([4, run]), 10_000, size)
-                    hits.append(found(check(profile, window)))
-                say(f"n = {size:,}, {name}: found {np.mean(hits):.1%} of {len(hits)}")
+        _power(runs if only else max(1, runs // 10))
     say(f"{time.time() - started:.0f} s")
 
 

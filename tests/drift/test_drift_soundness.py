@@ -10,7 +10,7 @@ from mlops_cli.core.drift.check import check
 
 
 @pytest.mark.parametrize("reference", [1_000, 10_000])
-def test_fifty_columns_without_drift_are_quiet(reference: int) -> None:
+def test_fifty_columns_and_their_predictions_without_drift_are_quiet(reference: int) -> None:
     alarms = [bool(result.alarms) for _, result in drift_worlds.null_runs(12, reference, (200, 1_000), 11)]
     assert sum(alarms) <= 1
 
@@ -21,7 +21,7 @@ def test_fifty_columns_without_drift_are_quiet_in_hundreds_of_runs() -> None:
     assert np.mean(alarms) <= 0.025
 
 
-def test_dependent_columns_without_drift_are_quiet() -> None:
+def test_dependent_columns_and_predictions_without_drift_are_quiet() -> None:
     alarms = [bool(result.alarms) for _, result in drift_worlds.dependent_runs(8, 10_000, (1_000,), 0.9, 13)]
     assert sum(alarms) <= 1
 
@@ -31,3 +31,11 @@ def test_drift_is_found_among_fifty_columns_at_5000_rows(name: str) -> None:
     profile, window = drift_worlds.drifting(name, np.random.default_rng(14), 10_000, 5_000)
     result = check(profile, window)
     assert result.alarms == ("drifting",)
+
+
+@pytest.mark.parametrize("name", list(drift_worlds.ANSWER_DRIFTS))
+def test_drift_of_the_predictions_is_found_beside_fifty_columns(name: str) -> None:
+    profile, window = drift_worlds.drifting_answers(name, np.random.default_rng(15), 10_000, 5_000)
+    result = check(profile, window)
+    assert result.alarms == (drift_worlds.ANSWER_DRIFTS[name][1],)
+    assert result.verdict == "drift"
