@@ -35,16 +35,15 @@ class River:
 def open_river(name: str, options: dict[str, Any]) -> River:
     """`river:ADWIN` and the like, with River's own options. Raises ExtraMissing without River, else UsageError."""
     try:
-        base = import_module("river.base")
         rooms = [import_module(room) for room in ROOMS]
     except ImportError:
         raise ExtraMissing(
             f"{name} needs River, which is not installed", hint="pip install 'mlops-cli[river]'"
         ) from None
-    known = {one: getattr(room, one) for room in rooms for one in room.__all__}
-    known = {
-        one: made for one, made in known.items() if isinstance(made, type) and issubclass(made, base.DriftDetector)
-    }
+    # __all__ names one that is not there, and dir() not those that are loaded late.
+    names = {(room, one) for room in rooms for one in (*room.__all__, *dir(room))}
+    known = {one: getattr(room, one, None) for room, one in names}
+    known = {one: made for one, made in known.items() if isinstance(made, type) and hasattr(made, "drift_detected")}
     wanted = name.removeprefix(PREFIX)
     if wanted not in known:
         raise UsageError(f"River has no detector {wanted!r}", hint=f"it has {', '.join(sorted(known))}")

@@ -1,0 +1,91 @@
+"""Detectors on streams whose change is known; the full figures: `python tests/drift/streams.py 100`."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from streams import CHANGED, CONCEPT, THETAS, moods, quiet, sea, sea_errors, stagger_errors
+
+from mlops_cli.core.base.records import Column
+from mlops_cli.core.drift.check import check
+from mlops_cli.core.drift.detectors.open import open_detector
+from mlops_cli.core.drift.profiling import make_profile
+
+needs_river = pytest.mark.skipif(importlib.util.find_spec("river") is None, reason="River is not installed")
+
+
+def delay(name: str | None, losses: np.ndarray, change: int = CONCEPT) -> float:
+    return next((at - change + 1 for at in open_detector(name).update_many(losses) if at >= change), np.inf)
+
+
+def test_a_changed_concept_is_seen_in_the_errors_and_not_in_the_inputs() -> None:
+    generator = np.random.default_rng(5)
+    names = ["a", "b", "c"]
+    before, after = (sea(generator, theta, 5000)[0] for theta in (8.0, 9.0))
+    columns = [Column(name, "float") for name in names]
+    profile = make_profile(pa.table(dict(zip(names, before.T, strict=True))), inputs=columns)
+    assert not check(profile, pa.table(dict(zip(names, after.T, strict=True)))).alarms
+    assert delay(None, sea_errors(generator, 8.0, 9.0)) < 2000
+
+
+def test_the_default_is_silent_on_independent_errors() -> None:
+    alarms = [bool(open_detector().update_many(quiet(np.random.default_rng([7, run])))) for run in range(4)]
+    assert sum(alarms) == 0
+
+
+def test_the_default_is_silent_on_errors_in_bursts_where_adwin_is_not() -> None:
+    streams = [moods(np.random.default_rng([8, run]), 10_000) for run in range(4)]
+    assert sum(bool(open_detector().update_many(stream)) for stream in streams) == 0
+    assert sum(bool(open_detector("adwin").update_many(stream)) for stream in streams) == 4
+
+
+def test_the_default_finds_stagger_within_41_rows() -> None:
+    assert delay(None, stagger_errors(np.random.default_rng(2))) <= 41
+
+
+def test_one_loss_of_a_million_is_no_change() -> None:
+    losses = np.random.default_rng(4).normal(size=5000) ** 2
+    losses[4000] = 1e6
+    assert open_detector().update_many(losses) == []
+
+
+def test_the_default_does_not_depend_on_the_unit_of_the_loss() -> None:
+    losses = np.random.default_rng(4).normal(size=6000) ** 2
+    losses[4000:] *= 2
+    found = open_detector().update_many(losses)
+    assert found
+    assert open_detector().update_many(losses * 1024 + 4096) == found
+
+
+def test_a_fall_of_the_errors_is_no_alarm_of_the_default() -> None:
+    assert open_detector().update_many(sea_errors(np.random.default_rng(4), 8.0, 9.0)[::-1]) == []
+
+
+@pytest.mark.peer
+@needs_river
+@pytest.mark.parametrize(("name", "peer"), [("page_hinkley", "river:PageHinkley"), ("ddm", "river:DDM")])
+def test_page_hinkley_and_ddm_see_what_rivers_see(name: str, peer: str) -> None:
+    for run in range(3):
+        losses = sea_errors(np.random.default_rng([3, run]), 7.0, 9.5, 5000)
+        assert open_detector(name).update_many(losses) == open_detector(peer).update_many(losses)
+
+
+@pytest.mark.peer
+@needs_river
+def test_adwin_sees_what_rivers_sees_within_three_clocks() -> None:
+    for run in range(3):
+        losses = sea_errors(np.random.default_rng([3, run]), 7.0, 9.5, 5000)
+        ours, theirs = (delay(name, losses, 5000) for name in ("adwin", "river:ADWIN"))
+        assert abs(ours - theirs) <= 96
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@needs_river
+@pytest.mark.parametrize("stream", [*THETAS, "STAGGER"])
+def test_the_default_is_no_later_than_rivers_adwin(stream: str) -> None:
+    streams = [CHANGED[stream](np.random.default_rng([2, run])) for run in range(31)]
+    assert np.median([delay(None, one) for one in streams]) <= np.median([delay("river:ADWIN", one) for one in streams])
