@@ -42,7 +42,7 @@ def open_river(name: str, options: dict[str, Any]) -> River:
         ) from None
     # __all__ names one that is not there, and dir() not those that are loaded late.
     names = {(room, one) for room in rooms for one in (*room.__all__, *dir(room))}
-    known = {one: getattr(room, one, None) for room, one in names}
+    known: dict[str, Any] = {one: getattr(room, one, None) for room, one in names}
     known = {one: made for one, made in known.items() if isinstance(made, type) and hasattr(made, "drift_detected")}
     wanted = name.removeprefix(PREFIX)
     if wanted not in known:
