@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from peak_memory import peak_of
+from pyarrow import csv, feather
 
 from mlops_cli.core.base.records import Column, Entry, Signature
 from mlops_cli.core.drift.profiling import make_profile
@@ -60,8 +64,6 @@ def project(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def in_every_format(folder: Path, table: pa.Table) -> list[str]:
-    from pyarrow import csv, feather
-
     pq.write_table(table, folder / "april.parquet", row_group_size=300)
     feather.write_feather(table, folder / "april.feather")
     csv.write_csv(table, folder / "april.csv", csv.WriteOptions(quoting_style="none"))
@@ -204,7 +206,7 @@ def segment(project: Path, table: pa.Table, arrived: datetime, **changes: Any) -
         request="r",
         arrived=arrived,
         model=changes.pop("model", "flights"),
-        version=1,
+        version=changes.pop("version", 1),
         signature=changes.pop("signature", Signature(INPUTS, "classification", (0, 1))),
         columns={name: table.column(name).to_pylist() for name in table.column_names if name != "at"},
         predictions=[0] * table.num_rows,
@@ -264,3 +266,37 @@ def test_a_log_on_a_remote_is_fetched_once_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     assert mlo("drift", "check", "--json", exit_code=None).json["rows"] == 440
     assert list(scratch.iterdir()) == []
+
+
+# -- what a check costs --------------------------------------------------------------------------------------
+
+
+def test_a_check_of_the_log_imports_nothing_heavy(project: Path) -> None:
+    segment(project, rows(1, 200).drop_columns(["at"]), DAY)
+    segment(project, rows(1, 200).drop_columns(["at"]), DAY, version=2)
+    script = (
+        "import sys\nfrom mlops_cli.cli.main import main\n"
+        "code = main(['drift', 'check', '--quiet'])\n"
+        "heavy = ('pandas', 'sklearn', 'scipy.stats', 'skops', 'fastapi', 'rich', 'joblib', 'matplotlib', 'duckdb')\n"
+        "print(code, *[name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=project)
+    assert done.stdout == "0\n"
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_columns(project: Path) -> None:
+    """40 columns of 400,000 doubles are 128 MB. One is 3.2 MB, and of a CSV 32 MiB are kept at most."""
+    generator = np.random.default_rng(0)
+    table = pa.table({name: generator.normal(size=400_000).round(6) for name in ("temp", *map(str, range(39)))})
+    table = table.append_column("code", pa.array(["007", "01", "1e5", "x"] * 100_000))
+    pq.write_table(table.slice(0, 300), project / "few.parquet")
+    pq.write_table(table, project / "many.parquet", row_group_size=50_000)
+    csv.write_csv(table.slice(0, 100_000), project / "many.csv")
+    del table
+    peaks = {}
+    for name in ("few.parquet", "many.parquet", "many.csv"):
+        code, peaks[name] = peak_of("drift", "check", "--current", name)
+        assert code == 3  # temp has other values, and there are new columns
+    assert peaks["many.parquet"] - peaks["few.parquet"] < 60 << 20
+    assert peaks["many.csv"] - peaks["few.parquet"] < 120 << 20

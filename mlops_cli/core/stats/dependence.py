@@ -23,12 +23,12 @@ def autocorrelation_time(*series: Array | NDArray[np.bool_], blocks: int = BLOCK
     """1 + 2 x the sum of the autocorrelations, in rows; 1 for independent rows and never below 1.
 
     Each series (n,) of numbers or truths is in time order; several (the indicators of categories) pool their
-    covariances. They are cut into 20 contiguous blocks (fewer under 200 rows), each centred on its own mean, so that a
-    trend or a season between blocks, which is what drift is, does not pass for dependence; the blocks' autocovariances are
-    pooled, and summed up to the first lag W >= 5 tau(W); the bias of centring is given back as far as it can be told
-    from a trend. AR(1) with phi = 0.9 (19 rows) over 10,000 rows comes out between 13 and 20. Over 65,536 rows, b
-    neighbours are averaged first, and the time is that of the means times b var(means) / var(rows), since the variance
-    of the overall mean is the same.
+    covariances. They are cut into 20 contiguous blocks (fewer under 200 rows), each centred on its own mean, so that
+    a trend or a season between blocks, which is what drift is, does not pass for dependence; the blocks'
+    autocovariances are pooled, and summed up to the first lag W >= 5 tau(W); the bias of centring is given back as
+    far as it can be told from a trend. AR(1) with phi = 0.9 (19 rows) over 10,000 rows comes out between 13 and 20.
+    Over 65,536 rows, b neighbours are averaged first, and the time is that of the means times b var(means) /
+    var(rows), since the variance of the overall mean is the same.
     A constant or a series under 20 rows has time 1. Raises ValueError on NaN.
     Sources: Sokal, Monte Carlo Methods in Statistical Mechanics (1997), section 3; Geyer, Statistical Science 7
     (1992) 473.
