@@ -79,6 +79,7 @@ def test_all_ten_steps_inside_another_repository_on_a_hostile_machine(tmp_path: 
         "mlo promote flights@1 production",
         "mlo serve flights@production --port 0 --json &",
         "mlo drift check",
+        "mlo drift report --current data/holdout/2013-04.parquet --window 7d -o drift.html",
         "mlo retrain --holdout data/holdout/2013-07.parquet",
         "mlo why flights@production",
         "mlo rollback flights",

@@ -118,3 +118,20 @@ def test_it_prints(browser: Browser, page: Path) -> None:
     printed = browser.pdf()
     assert printed.startswith(b"%PDF")
     assert browser.requests == [page.as_uri()]
+
+
+def test_a_table_of_ten_columns_fits_on_paper_and_what_is_folded_is_open_there(
+    browser: Browser, tmp_path: Path
+) -> None:
+    headers = ("Column", "Verdict", "Effect", "Test", "Statistic", "p, adjusted", "Rows", "Effective rows",
+               "Detectable from", "Importance")  # fmt: skip
+    texts = ("sched_dep_time", "too few rows", "0.027", "chi-square", "0.0114", "2e-21", "4,000", "3,647", "0.059")
+    row = (*(Cell(text=text, bar=0.5 if text == "0.027" else None) for text in texts), Cell(text="0.00027"))
+    table = Table(caption="Columns", headers=headers, rows=(row,) * 3, right=headers[4:])
+    path = tmp_path / "table.html"
+    path.write_bytes(render(Report(title="t", blocks=(table, Fold(summary="more", blocks=(table,))))))
+    browser.open(path, width=720)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.value("document.documentElement.scrollWidth") <= 720
+    assert browser.value("document.querySelector('details table').getBoundingClientRect().height") > 20
+    browser.ask("Emulation.setEmulatedMedia", media="")

@@ -85,11 +85,14 @@ def _axis(chart: Overlay, x: Callable[[float], float], inner: int, base: float, 
 
 def _categories(chart: Overlay, legend: tuple[str, str]) -> str:
     top = max(*chart.reference, *chart.current, 1e-9)
-    names = [cut(name, _LETTERS) for name in chart.labels]
+    # The rest of the categories, which nearly always comes last, often is empty.
+    everything = zip((cut(name, _LETTERS) for name in chart.labels), chart.reference, chart.current, strict=True)
+    shown = [one for one in everything if one[1] or one[2]]
+    names = [name for name, _, _ in shown]
     left = max(44.0, 10 + LETTER * max(map(columns, names), default=0))
-    height, width = 8 + _ROW * len(chart.labels), WIDTH - left - 48
+    height, width = 8 + _ROW * max(1, len(shown)), WIDTH - left - 48
     parts = []
-    for place, (name, before, now) in enumerate(zip(names, chart.reference, chart.current, strict=True)):
+    for place, (name, before, now) in enumerate(shown):
         y = 4 + place * _ROW
         parts.append(words(name, left - 6, y + 14, "end"))
         parts.append(bar("reference", left, y + 1, width * before / top, 9))

@@ -31,7 +31,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:t
 caption{text-align:left;padding:0 0 8px;font-size:.9rem}
 th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--line);vertical-align:top}
 th:last-child,td:last-child{padding-right:0}
-tbody th{font-weight:600;overflow-wrap:anywhere;min-width:9em;max-width:22em}
+tbody th{font-weight:600;overflow-wrap:anywhere;min-width:10.5em;max-width:22em}
 thead th{color:var(--soft);font-weight:600;vertical-align:bottom;line-height:1.25}
 td{overflow-wrap:anywhere;min-width:4em}
 td.right,th.right{text-align:right}td.right,td.brief{white-space:nowrap}
@@ -99,7 +99,8 @@ clip-path:inset(50%)}
 .heat td,.heat th{padding:4px 3px}.heat tbody td{min-width:38px;font-size:.78rem}.heat thead th{font-size:.7rem}
 .heat tbody th{min-width:0;max-width:96px;font-size:.78rem}}
 @media print{body{font-size:10pt}main{max-width:none;padding:0}.scroll{overflow:visible}h2{break-after:avoid}
-table{font-size:8.5pt}th,td{padding:4px 8px 4px 0}tr{break-inside:avoid}.heat tbody th{position:static}
+table{font-size:8pt}th,td{padding:3px 6px 3px 0}td{min-width:0}tbody th{min-width:7em}
+.bar{width:24px;margin-right:4px}tr{break-inside:avoid}.heat tbody th{position:static}
 .gallery{grid-template-columns:1fr 1fr}
 details::details-content{content-visibility:visible;display:block;height:auto}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

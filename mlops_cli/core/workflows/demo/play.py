@@ -23,6 +23,8 @@ READY_S = 60.0
 RELOAD_S = 10.0
 LOGGED_S = 20.0
 HOLDOUT = "data/holdout/2013-07.parquet"
+APRIL = "data/holdout/2013-04.parquet"
+PAGE = "drift.html"
 SILENT = ("distance", "sched_dep_time")
 
 
@@ -197,6 +199,14 @@ class _Play:
         expected = inputs[:1] == ["temp"] and "dewp" in inputs and not set(inputs) & set(SILENT)
         if data["verdict"] != "drift" or not expected:
             raise self.shell.fail(f"temp should come first and {' and '.join(SILENT)} stay silent, not {inputs}")
+        self.draw_april()
+
+    def draw_april(self) -> None:
+        """A page of April by the flights' own time, week by week: all of them were sent to the server on one day."""
+        self.shell.python("prepare.py", "--holdout", "months/2013-04.parquet", APRIL)
+        self.shell.mlo("drift", "report", "--current", APRIL, "--window", "7d", "-o", PAGE)
+        if not (self.folder / PAGE).is_file():
+            raise self.shell.fail(f"{PAGE} was not written")
 
     def retrain(self) -> None:
         self.set_clock("2013-08-01T06:00:00Z")
