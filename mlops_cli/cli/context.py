@@ -59,6 +59,19 @@ class Here:
             progress=self.output,
         )
 
+    @cached_property
+    def workspace_or_folder(self) -> Workspace:
+        """The project; outside of any the folder, for commands that can do with files and settings alone."""
+        from mlops_cli.core.workflows.anywhere import open_anywhere
+
+        return open_anywhere(
+            self.folder,
+            self.environ,
+            environment=self.environment,
+            command_line=self.session.command_line,
+            progress=self.output,
+        )
+
 
 def open_context(ctx: typer.Context) -> Here:
     """The `Here` of a running command; the first line of every command's body."""

@@ -37,6 +37,9 @@ _REFERENCE = typer.Option(
     metavar="WHAT",
     help="Compare with a file of rows or a profile, weekday:4 (the weeks before), season:1, or 2013-04-01..2013-05-01.",
 )
+_TIME = typer.Option(
+    "", "--time", metavar="COLUMN", help="The clock of two files that are compared; model.time by default."
+)
 _SEGMENTS = typer.Option("", "--segments", metavar="COLUMN", help="Check within each value of a column as well.")
 _TOGETHER = typer.Option(
     False, "--multivariate", help="Compare all columns together as well: a classifier looks for changes between them."
@@ -62,6 +65,7 @@ def check(
     since: str = _SINCE,
     until: str = _UNTIL,
     reference: str = _REFERENCE,
+    time: str = _TIME,
     segments: str = _SEGMENTS,
     multivariate: bool = _TOGETHER,
     html: Path | None = _HTML,
@@ -70,6 +74,8 @@ def check(
     everything: bool = _ALL,
 ) -> None:
     """Say whether the rows of a window differ from those the model was trained on.
+
+    Two files are compared without any model or project, too: --current and --reference.
 
     The window is the last closed one of the prediction log (drift.window, aligned in UTC), or the rows of files or of a
     query. A column alarms if a test is significant after correction for all tests, and the effect is large enough to
@@ -93,7 +99,8 @@ def check(
     from mlops_cli.core.workflows.drift_asked import request_from
 
     here = open_context(ctx)
-    answer = check_drift(here.workspace, request_from(ctx.params, here.folder))
+    request = request_from(ctx.params, here.folder)
+    answer = check_drift(here.workspace_or_folder if request.holds_files else here.workspace, request)
     here.output.show(answer, partial(show_drift, everything=everything))
     raise typer.Exit(answer.exit_code)
 
@@ -111,6 +118,7 @@ def report(
     since: str = _SINCE,
     until: str = _UNTIL,
     reference: str = _REFERENCE,
+    time: str = _TIME,
     segments: str = _SEGMENTS,
     multivariate: bool = _TOGETHER,
     windows: int | None = _WINDOWS,
@@ -129,4 +137,6 @@ def report(
     from mlops_cli.core.workflows.drift_asked import request_from
 
     here = open_context(ctx)
-    here.output.show(report_drift(here.workspace, request_from(ctx.params, here.folder)), show_report)
+    request = request_from(ctx.params, here.folder)
+    made = report_drift(here.workspace_or_folder if request.holds_files else here.workspace, request)
+    here.output.show(made, show_report)

@@ -9,7 +9,6 @@ from mlops_cli.cli.output import SHORT_WIDTH, Output
 from mlops_cli.core.drift.records import ColumnResult, DriftAnswer, Segments, Verdict
 from mlops_cli.core.drift.report.words import (
     WORDS,
-    against,
     detectable,
     effect,
     effective,
@@ -17,9 +16,9 @@ from mlops_cli.core.drift.report.words import (
     headline,
     multivariate_line,
     named,
-    period,
     remark,
     statistic_of,
+    subject,
     test_of,
     title_of,
 )
@@ -48,8 +47,7 @@ _TEXTS = ("column", "verdict", "test", "remark")
 def show_drift(answer: DriftAnswer, output: Output, *, everything: bool = False) -> None:
     """The verdict, then the predictions, then the inputs, alarms first; unless `everything`, the first quiet ones."""
     output.line(headline(answer), style=_STYLES[answer.verdict])
-    reference = "" if answer.reference == "training" else f", against {against(answer)}"
-    output.line(f"{answer.model}, {period(answer)}{reference}: {explanation(answer)}")
+    output.line(f"{subject(answer)}: {explanation(answer)}")
     for change in answer.schema:
         output.line(f"schema: {change.text}", style="red")
     shown = len(answer.columns) if everything else SHOWN + sum(column.alarm for column in answer.columns)
@@ -79,10 +77,14 @@ def _next(answer: DriftAnswer) -> list[str]:
     if answer.verdict == "quiet":
         return []
     steps = ["a picture: mlo drift report -o drift.html"] if answer.window is not None else []
+    if answer.verdict == "too_little" and not answer.model:
+        return ["more rows: on either side", *steps]
     if answer.verdict == "too_little":
         return ["more rows: a longer --window, or drift.min_rows in mlo.yaml", *steps]
     if answer.schema:
         steps.append("a change of schema: look at what makes the rows before anything else")
+    if not answer.model:
+        return steps
     return [*steps, "if the change is real and here to stay: mlo retrain"]
 
 

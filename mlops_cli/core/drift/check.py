@@ -31,6 +31,9 @@ from mlops_cli.core.stats.multiplicity import holm
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NO_CLOCK = "model.time is not set"
+NO_PREDICTIONS = "the profile knows no predictions: only the inputs are compared"
+
 
 def check(
     profile: Profile,
@@ -158,16 +161,12 @@ def _refuse_other_rows(profile: Profile, window: Window) -> None:
 def _notes(profile: Profile, window: Window, replies: Window) -> list[str]:
     notes = []
     if profile.time is None:
-        which = (
-            f"{profile.time_missing} orders no rows of the reference"
-            if profile.time_missing
-            else "model.time is not set"
-        )
+        which = f"{profile.time_missing} orders no rows of the reference" if profile.time_missing else NO_CLOCK
         notes.append(f"{which}: rows are taken as independent, and dependent ones raise false alarms")
     elif profile.time not in window:
         notes.append(f"the window has no {profile.time}: its dependence is taken from the reference")
     if not profile.answers:
-        notes.append("the profile knows no predictions: only the inputs are compared")
+        notes.append(NO_PREDICTIONS)
     elif not any(column.name in replies for column in profile.answers):
         notes.append("the window holds no predictions: only the inputs are compared")
     if profile.answers and profile.answers_from == "reference":

@@ -89,6 +89,10 @@ def _column_frame(column: ColumnProfile) -> tuple[Any, ...]:
         inner = numbers.frame_of(column.numeric)
     elif column.categorical is not None:
         inner = categories.frame_of(column.categorical)
+    elif column.text is not None:
+        inner = text.frame_of(column.text)
+    elif column.vector is not None:
+        inner = vectors.frame_of(column.vector)
     facts = column.name, column.kind, column.held, column.missing_time, column.importance
     return facts, inner
 

@@ -215,10 +215,11 @@ class Bounds(msgspec.Struct, frozen=True):
 class DriftAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What `mlo drift check` found. `columns` are the inputs, alarms first, then by importance x effect.
 
-    `window` is None for a file that was checked whole; `alarms` names the alarmed columns, predictions first; `level`
-    is the p-value that a single test must beat first. `reference` says what the window was compared with: `training`,
-    a file, or other windows of the log. `segments` and `multivariate` are there where they were asked for. `report` is
-    the digest of this answer in the store and `event` the place of its event; both None where nothing was recorded.
+    `model` is empty where rows are compared with a file alone. `window` is None for a file that was checked whole;
+    `alarms` names the alarmed columns, predictions first; `level` is the p-value that a single test must beat first.
+    `reference` says what the window was compared with: `training`, a file, or other windows of the log. `segments` and
+    `multivariate` are there where they were asked for. `report` is the digest of this answer in the store and `event`
+    the place of its event; both None where nothing was recorded.
     """
 
     verdict: Verdict

@@ -47,19 +47,32 @@ def user_config_path(environ: Mapping[str, str]) -> Path | None:
 
 def load(root: Path, environ: Mapping[str, str], *, environment: str | None = None) -> Loaded:
     """Read the project at `root`; `environment` names the overlay mlo.<env>.yaml. Raises ProjectError."""
-    layers: list[tuple[str, Source]] = []
-    user = user_config_path(environ)
-    if user is not None and user.is_file():
-        source = Source(user)
-        _refuse_project_keys(source)
-        layers.append((str(user), source))
+    layers = _user_layers(environ)
     layers.append((FILE_NAME, Source(root / FILE_NAME)))
     if environment:
         overlay = root / f"mlo.{environment}.yaml"
         if not overlay.is_file():
             raise ProjectError(f"there is no {overlay.name} in {root}", hint="write it, or leave out --env and MLO_ENV")
         layers.append((overlay.name, Source(overlay)))
-    document: dict[str, Any] = {}
+    return _laid(root, layers, environ, {})
+
+
+def load_without_project(folder: Path, environ: Mapping[str, str]) -> Loaded:
+    """The settings in force in a folder without mlo.yaml: the user's, the variables', the defaults."""
+    return _laid(folder, _user_layers(environ), environ, {"name": "none"})
+
+
+def _user_layers(environ: Mapping[str, str]) -> list[tuple[str, Source]]:
+    user = user_config_path(environ)
+    if user is None or not user.is_file():
+        return []
+    source = Source(user)
+    _refuse_project_keys(source)
+    return [(str(user), source)]
+
+
+def _laid(root: Path, layers: list[tuple[str, Source]], environ: Mapping[str, str], document: dict[str, Any]) -> Loaded:
+    """`document`, the layers over it, and the variables over those, as a project."""
     origins: dict[str, str] = {}
     for name, source in layers:
         merge(document, source.document)

@@ -17,6 +17,7 @@ from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
 from mlops_cli.core.errors import Exit, TooLittleData
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
+from mlops_cli.core.workflows.drift_files import compared
 from mlops_cli.core.workflows.drift_history import drift_history
 from mlops_cli.core.workflows.drift_performance import over_windows, with_performance
 from mlops_cli.core.workflows.drift_reference import Reference, choose_reference, named_reference
@@ -32,10 +33,12 @@ def check_drift(workspace: Workspace, request: DriftRequest) -> DriftAnswer:
     read, NotFound, ProjectError, RemoteError.
     """
     refuse_overwriting(workspace, request)
-    asked = Asked.of(workspace, request.ref, request.window)
+    comparison = compared(workspace, request)
+    asked = comparison.asked
     rows = rows_of(asked, request)
-    reference = choose_reference(asked, request, rows)
+    reference = comparison.reference or choose_reference(asked, request, rows)
     answer = _answer(asked, rows, reference, request)
+    answer = msgspec.structs.replace(answer, notes=comparison.all_notes(answer.notes))
     if rows.is_logged and request.record:
         answer = _record(asked, answer)
     answer = with_performance(workspace, answer, rows)
@@ -118,7 +121,7 @@ def _answer(asked: Asked, rows: Rows, reference: Reference, request: DriftReques
     return DriftAnswer(
         verdict=found.verdict,
         exit_code=int(_EXITS[found.verdict]),
-        model=asked.model.title,
+        model=asked.title,
         source=rows.source,
         window=rows.bounds,
         rows=found.rows,
@@ -131,7 +134,7 @@ def _answer(asked: Asked, rows: Rows, reference: Reference, request: DriftReques
         level=found.level,
         rules=found.rules,
         notes=found.notes,
-        profile=asked.model.profile or "",
+        profile=asked.digest,
         reference=reference.label,
         segments=family.segments,
         multivariate=family.multivariate,
@@ -142,7 +145,7 @@ def _nothing(asked: Asked, rows: Rows, why: str) -> DriftAnswer:
     return DriftAnswer(
         verdict="too_little",
         exit_code=int(Exit.TOO_LITTLE),
-        model=asked.model.title,
+        model=asked.title,
         source=rows.source,
         window=rows.bounds,
         rows=rows.inputs.rows,
@@ -154,7 +157,7 @@ def _nothing(asked: Asked, rows: Rows, why: str) -> DriftAnswer:
         level=asked.rules.alpha,
         rules=asked.rules,
         notes=(why,),
-        profile=asked.model.profile or "",
+        profile=asked.digest,
         reference=named_reference(asked, DriftRequest()).text,
     )
 
@@ -172,12 +175,8 @@ def _record(asked: Asked, answer: DriftAnswer) -> DriftAnswer:
         "profile": answer.profile,
         "report": report,
     }
-    for event in reversed(workspace.registry.history(asked.model.name or None)):
-        if (
-            event.kind == "drift"
-            and event.subject == asked.model.title
-            and data == {"reference": "training", **event.data}
-        ):
+    for event in reversed(workspace.registry.history(asked.version.name or None)):
+        if event.kind == "drift" and event.subject == asked.title and data == {"reference": "training", **event.data}:
             return msgspec.structs.replace(answer, report=report, event=event.seq)
-    event = workspace.registry.record("drift", asked.model.title, data)
+    event = workspace.registry.record("drift", asked.title, data)
     return msgspec.structs.replace(answer, report=report, event=event.seq)

@@ -28,6 +28,7 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     reaches further back until it holds `drift.min_rows`; `since` and `until` set its ends instead, as times or as
     durations before now; of a file they choose rows by `model.time`. A check of the log is recorded as a `drift` event
     if `record`. reference: what the rows are compared with, as `Named.parse` reads it; drift.reference by default.
+    time: the rows' own clock, where they are compared with a file and no model says; model.time by default.
     segments: a column within whose values to check as well; multivariate: whether a classifier compares all columns
     together. html: where to write a report as well; an existing file is refused, unless `force`; `windows` is how many
     windows beside the checked one it shows, each a check of its own.
@@ -42,12 +43,19 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     db: Path | None = None
     folder: Path = Path()
     reference: str | None = None
+    time: str | None = None
     segments: str | None = None
     multivariate: bool = False
     html: Path | None = None
     windows: int | None = None
     force: bool = False
     record: bool = True
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether both sides are given as rows, so that neither a model nor a project need be there."""
+        given = self.current is not None or self.sql is not None
+        return given and self.ref is None and Named.parse(self.reference or "training").choice == "file"
 
 
 def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
@@ -61,21 +69,46 @@ def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a check is about: the version, its profile, and the settings in force."""
+    """What a check is about: the version, its profile, and the settings in force.
+
+    `model` is None where rows are compared with a file alone; `profile` is then the file's. `time` is the rows' own
+    clock; `named` says whether the version was asked for by name.
+    """
 
     workspace: Workspace
-    model: ResolvedModel
+    model: ResolvedModel | None
     profile: Profile
     rules: Rules
     length_s: float
-    named: bool  # whether the version was asked for by name
+    named: bool
+    time: str | None = None
+
+    @property
+    def version(self) -> ResolvedModel:
+        """The model, where one is asked about. Raises ValueError."""
+        if self.model is None:
+            raise ValueError("files are compared without a model")
+        return self.model
+
+    @property
+    def title(self) -> str:
+        """What the model is called; empty without one."""
+        return self.model.title if self.model is not None else ""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the version's profile; empty without one."""
+        return (self.model.profile or "") if self.model is not None else ""
 
     @classmethod
     def of(cls, workspace: Workspace, ref: str | None, window: str | None) -> Asked:
-        project, settings = workspace.project, workspace.project.drift
+        """The version that `ref` names, or that is in production. Raises UsageError without a model section, NotFound,
+        and ProjectError for one without a profile."""
+        project = workspace.project
         if ref is None and project.model is None:
             raise UsageError(
-                "mlo.yaml has no model section, so there is no model to check", hint="say which: mlo drift check NAME@3"
+                "mlo.yaml has no model section, so there is no model to check",
+                hint="say which: mlo drift check NAME@3; or compare files: --current FILE --reference FILE",
             )
         resolved = resolve_model(workspace, ref or f"{project.model.name}@production")  # type: ignore[union-attr]
         if resolved.profile is None:
@@ -84,9 +117,26 @@ class Asked(msgspec.Struct, frozen=True):
                 hint="set model: {reference: <training rows>} in mlo.yaml, then mlo run and mlo register",
             )
         data = bring_digest(workspace, resolved.profile, what=f"the drift profile of {resolved.title}")
-        rules = Rules(alpha=settings.alpha, floor=settings.floor, detect=settings.detect)
-        length_s = parse_duration(window or settings.window)
-        return cls(workspace, resolved, Profile.from_bytes(data), rules, length_s, ref is not None)
+        return cls(
+            workspace,
+            resolved,
+            Profile.from_bytes(data),
+            rules_of(workspace),
+            length_of(workspace, window),
+            named=ref is not None,
+            time=project.model.time if project.model else None,
+        )
+
+
+def rules_of(workspace: Workspace) -> Rules:
+    """What counts as drift here, by mlo.yaml or by default."""
+    settings = workspace.project.drift
+    return Rules(alpha=settings.alpha, floor=settings.floor, detect=settings.detect)
+
+
+def length_of(workspace: Workspace, window: str | None) -> float:
+    """How long a window is, in seconds; drift.window by default."""
+    return parse_duration(window or workspace.project.drift.window)
 
 
 def shown(workspace: Workspace, path: Path) -> str:

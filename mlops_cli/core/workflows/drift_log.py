@@ -45,7 +45,7 @@ class Log(msgspec.Struct, frozen=True):
         from mlops_cli.core.predictions.logged import Wanted
 
         known = set(self.reading.torn)
-        wanted = Wanted(asked.model.name, _alike(asked), unnumbered=asked.model.version is None)
+        wanted = Wanted(asked.version.name, _alike(asked), unnumbered=asked.version.version is None)
         rows: LoggedRows = self.reading.window([(period.start, period.end) for period in periods], wanted)
         for name in sorted(self.reading.torn.keys() - known):
             asked.workspace.progress.note(f"skipped {name} of the prediction log: {self.reading.torn[name]}")
@@ -57,6 +57,6 @@ def _alike(asked: Asked) -> frozenset[int]:
     wanted = {column.name: column.kind for column in asked.profile.columns}
     return frozenset(
         version.version
-        for version in asked.workspace.registry.versions(asked.model.name)
+        for version in asked.workspace.registry.versions(asked.version.name)
         if wanted.items() <= {column.name: column.kind for column in version.signature.inputs}.items()
     )

@@ -62,7 +62,7 @@ def training_rows(asked: Asked) -> Window:
 
     Raises NotFound if no version recorded any, ObjectMissing or RemoteError if no place has them.
     """
-    workspace, title = asked.workspace, asked.model.title
+    workspace, title = asked.workspace, asked.title
     version = _version(asked)
     if version is None or version.reference is None:
         raise NotFound(
@@ -75,7 +75,7 @@ def training_rows(asked: Asked) -> Window:
 
 
 def _version(asked: Asked) -> Version | None:
-    registry, model = asked.workspace.registry, asked.model
+    registry, model = asked.workspace.registry, asked.version
     if model.version is None:
         return next((it for it in registry.of_run(model.run) if it.model == model.model), None)
     return next((it for it in registry.versions(model.name) if it.version == model.version), None)
@@ -96,14 +96,7 @@ def _of_file(asked: Asked, path: Path) -> Reference:
     name = shown(asked.workspace, path)
     known = read_profile(path)
     if known is not None:
-
-        def no_rows() -> Window:
-            raise UsageError(
-                f"{name} is a profile, which holds counts and no rows",
-                hint="give the file of rows that it was made from with --reference",
-            )
-
-        return Reference(_weighted(known, asked.profile), name, no_rows)
+        return Reference(_weighted(known, asked.profile), name, lambda: no_rows_of(name))
     texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
     try:
         window = open_rows(path, texts=texts, name=name)
@@ -115,6 +108,14 @@ def _of_file(asked: Asked, path: Path) -> Reference:
     if window.rows == 0:
         raise TooLittleData(f"the reference {name} holds no rows", hint="give a file with rows")
     return Reference(profile_like_version(asked, window, window), name, lambda: window)
+
+
+def no_rows_of(name: str) -> Window:
+    """Raises UsageError: a profile was asked for its rows."""
+    raise UsageError(
+        f"{name} is a profile, which holds counts and no rows",
+        hint="give the file of rows that it was made from with --reference",
+    )
 
 
 def read_profile(path: Path) -> Profile | None:
@@ -151,7 +152,7 @@ def _of_log(asked: Asked, named: Named, rows: Rows) -> Reference:
     if found.inputs.rows < least:
         place = found.source
         raise TooLittleData(
-            f"the reference {named.text} holds {found.inputs.rows:,} rows of {asked.model.name} in {place}, and "
+            f"the reference {named.text} holds {found.inputs.rows:,} rows of {asked.version.name} in {place}, and "
             f"drift.min_rows asks for {least:,}: looked between {_shown(periods)}",
             hint="compare with --reference training, or with more weeks or years, or lower drift.min_rows",
         )

@@ -87,7 +87,7 @@ def rows_between(asked: Asked, periods: Sequence[Period], log: Log | None = None
 
 
 def _of_log(asked: Asked, log: Log, period: Period, found: LoggedRows) -> Rows:
-    number = asked.model.version
+    number = asked.version.version
     keep = {"_prediction", "_score", asked.profile.time or asked.profile.time_missing or ""}
     # What another version takes besides is no new column of the data.
     known = {column.name for column in asked.profile.columns} | set(asked.profile.others)
@@ -108,7 +108,7 @@ def _no_rows(asked: Asked, rows: Rows, present: Period | None, now: datetime) ->
     log, period = rows.log, rows.period
     assert log is not None and period is not None  # noqa: S101, PT018 - rows of the log have both
     nothing = (
-        f"no prediction of {asked.model.name} arrived between {format_brief(period.start)} and "
+        f"no prediction of {asked.version.name} arrived between {format_brief(period.start)} and "
         f"{format_brief(period.end)} in {log.place}"
     )
     elsewhere = "look at another window with --since and --until, or point serve.log at where the server logs"
@@ -120,7 +120,7 @@ def _no_rows(asked: Asked, rows: Rows, present: Period | None, now: datetime) ->
         return TooLittleData(f"{still} and has no rows yet", hint=elsewhere)
     # A second later than now, so that the rows of this one count.
     until = format_brief(now + timedelta(seconds=1))
-    ref = f"{asked.model.title} " if asked.named else ""
+    ref = f"{asked.title} " if asked.named else ""
     return TooLittleData(
         f"{still} and has {waiting:,} row{'s' if waiting > 1 else ''} so far",
         hint=f"to look at it now: mlo drift check {ref}--since {format_brief(present.start)} --until {until}",
@@ -147,15 +147,19 @@ def _queried(asked: Asked, request: DriftRequest) -> tuple[Window, str]:
     return window, f"a query of {database}" if database else "a query"
 
 
+def _no_clock(asked: Asked) -> str:
+    return "model.time is not set in mlo.yaml" if asked.model is not None else "no --time says which column that is"
+
+
 def _of_period(asked: Asked, window: Window, name: str, since: datetime | None, until: datetime | None) -> Rows:
     """Rows that are not of the log; `since` and `until` choose among them by their own time."""
     period = None
     if since is not None or until is not None:
-        time = asked.workspace.project.model.time if asked.workspace.project.model else None
+        time = asked.time
         if time is None or time not in window:
             raise UsageError(
                 f"--since and --until choose rows of {name} by their own time, and "
-                + (f"it has no column {time}" if time else "model.time is not set in mlo.yaml"),
+                + (f"it has no column {time}" if time else _no_clock(asked)),
                 hint="leave them out to check all rows",
             )
         period = between(since, until, asked.workspace.clock.now(), asked.length_s)

@@ -33,10 +33,10 @@ def drift_report(answer: DriftAnswer, history: Sequence[DriftAnswer] = ()) -> Re
         *method(answer),
     ]
     return Report(
-        title=f"Drift of {answer.model}",
+        title=f"Drift of {answer.model or answer.source}",
         subtitle=f"{period(answer)} against {against(answer)}",
         blocks=tuple(blocks),
-        footer=f"Made by mlo from {answer.source}; profile {answer.profile}.",
+        footer=f"Made by mlo from {answer.source}" + (f"; profile {answer.profile}." if answer.profile else "."),
     )
 
 
@@ -47,7 +47,8 @@ def _verdict(answer: DriftAnswer) -> Verdict:
 
 
 def _facts(answer: DriftAnswer) -> Facts:
-    items = [("Model", answer.model), ("Window", period(answer)), ("Rows", f"{answer.rows:,}")]
+    items = [("Model", answer.model)] if answer.model else []
+    items += [("Window", period(answer)), ("Rows", f"{answer.rows:,}")]
     items.append(("Reference", "training data" if answer.reference == "training" else against(answer)))
     items.append(("Reference rows", f"{answer.rows_reference:,}"))
     if answer.window is not None:

@@ -74,6 +74,16 @@ def against(answer: DriftAnswer) -> str:
     return "the rows it was trained on" if answer.reference == "training" else middle_cut(visible(answer.reference), 80)
 
 
+def subject(answer: DriftAnswer) -> str:
+    """What is compared with what: `flights@3, april.parquet, against march.parquet`; of files alone no model is
+    named."""
+    if not answer.model:
+        when = "" if answer.window is None else f", {period(answer)},"
+        return f"{middle_cut(visible(answer.source), 80)}{when} against {against(answer)}"
+    other = "" if answer.reference == "training" else f", against {against(answer)}"
+    return f"{answer.model}, {period(answer)}{other}"
+
+
 def headline(answer: DriftAnswer) -> str:
     """The verdict in one line."""
     if answer.verdict == "drift":

@@ -64,6 +64,11 @@ def count_like(known: Sketch, values: Array) -> Sketch:
     return msgspec.structs.replace(known, n=len(ordered), below=below, upto=upto, display=shown)
 
 
+def frame_of(known: Sketch) -> tuple[object, ...]:
+    """What one reference decided, and others are counted on."""
+    return known.edges, known.mean, known.deviation, known.time, known.display.edges if known.display else None
+
+
 def add(a: Sketch, b: Sketch) -> Sketch:
     """Both samples as one. Raises ValueError if their edges differ."""
     if a.edges != b.edges:

@@ -17,6 +17,7 @@ from mlops_cli.core.drift.summaries.categories import Categorical
 from mlops_cli.core.drift.summaries.sketch import Sketch, sketch
 from mlops_cli.core.drift.summaries.sketch import add as add_sketches
 from mlops_cli.core.drift.summaries.sketch import count_like as count_sketch
+from mlops_cli.core.drift.summaries.sketch import frame_of as frame_of_sketch
 from mlops_cli.core.stats.dependence import BLOCKS
 
 if TYPE_CHECKING:
@@ -233,6 +234,11 @@ def count_like(known: Text, column: pa.ChunkedArray) -> Text:
         counts=tuple(seen.get(value, 0) for value in known.values),
         rest_most=rest,
     )
+
+
+def frame_of(known: Text) -> tuple[object, ...]:
+    """What one reference decided, and others are counted on."""
+    return known.vocabulary, known.values, {part: frame_of_sketch(one) for part, one in known.parts.items()}
 
 
 def add(a: Text, b: Text) -> Text:

@@ -13,6 +13,7 @@ from mlops_cli.core.drift import columns as arrow
 from mlops_cli.core.drift.summaries.sketch import Sketch, sketch
 from mlops_cli.core.drift.summaries.sketch import add as add_sketches
 from mlops_cli.core.drift.summaries.sketch import count_like as count_sketch
+from mlops_cli.core.drift.summaries.sketch import frame_of as frame_of_sketch
 from mlops_cli.core.stats.dependence import autocorrelation_time
 from mlops_cli.core.stats.kernel import CHUNK, features, frequencies, median_bandwidth
 
@@ -189,6 +190,12 @@ def count_like(known: Vector, taken: Vectors) -> Vector:
         mean=found.mean(axis=0).astype("<f8").tobytes(),
         covariance=np.cov(found.T, bias=True)[np.triu_indices(found.shape[1])].astype("<f4").tobytes(),
     )
+
+
+def frame_of(known: Vector) -> tuple[object, ...]:
+    """What one reference decided, and others are counted on."""
+    components = tuple(frame_of_sketch(one) for one in known.components)
+    return known.width, known.projection, known.bandwidth, known.time, components
 
 
 def add(a: Vector, b: Vector) -> Vector:
