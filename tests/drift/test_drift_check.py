@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
@@ -280,7 +280,7 @@ TYPES = {
 }
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.sampled_from(sorted(VALUES)), st.sampled_from(sorted(VALUES)), st.booleans())
 def test_no_column_whatsoever_crashes_the_check(data: st.DataObject, kind: str, other: str, timed: bool) -> None:
     before = data.draw(st.lists(VALUES[kind], min_size=1, max_size=40))

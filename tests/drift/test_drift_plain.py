@@ -8,7 +8,7 @@ import numpy as np
 import plain_rule
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
@@ -31,7 +31,7 @@ def samples(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> tuple[list[Any],
     return one(), one()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(samples(numbers), samples(texts))
 def test_the_check_is_the_plain_rule(
     numeric: tuple[list[Any], list[Any]], categorical: tuple[list[Any], list[Any]]

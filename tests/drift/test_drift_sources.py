@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.drift.columns import categories
@@ -167,7 +167,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=30), texts=st.sets(st.sampled_from("ab")))
 def test_rows_in_small_blocks_on_disk_are_those_of_one_block_in_memory(
     rows: list[tuple[str, str]], texts: set[str], tmp_path_factory: pytest.TempPathFactory
@@ -188,7 +188,7 @@ JSON = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.dictionaries(st.sampled_from("ab"), JSON), max_size=20), texts=st.sets(st.sampled_from("ab")))
 def test_json_lines_in_small_blocks_on_disk_are_those_of_one_block_in_memory(
     rows: list[dict[str, Any]], texts: set[str], tmp_path_factory: pytest.TempPathFactory
