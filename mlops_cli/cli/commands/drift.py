@@ -9,11 +9,13 @@ import typer
 
 from mlops_cli.cli import complete
 from mlops_cli.cli.commands.drift_performance import performance
+from mlops_cli.cli.commands.drift_profile import profile
 from mlops_cli.cli.context import open_context
 from mlops_cli.cli.lazy import make_app
 
 app = make_app("Compare what the model sees with what it was trained on.")
 app.command()(performance)
+app.command()(profile)
 
 _REF = typer.Argument(
     "",

@@ -6,6 +6,8 @@ reference gives the same profile. FORMAT.md beside this file describes them; pro
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import msgspec
 
 from mlops_cli.core.drift.performance.evaluation import Evaluated
@@ -75,6 +77,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
                 return column
         raise KeyError(name)
 
+    def refuse_damage(self) -> None:
+        """Raise IntegrityError if parts of a column do not fit together, as in a file that no digest vouches for."""
+        for column in (*self.columns, *self.answers):
+            try:
+                whole = _fits(column)
+            except (ValueError, IndexError, OverflowError):
+                whole = False
+            if not whole:
+                raise IntegrityError(
+                    f"the drift profile is damaged: what it holds of {column.name} does not fit together",
+                    hint="mlo data fsck --repair",
+                )
+
     def to_bytes(self) -> bytes:
         """The canonical bytes: magic, version byte, MessagePack with sorted keys."""
         return MAGIC + bytes([VERSION]) + msgspec.msgpack.encode(self, order="deterministic")
@@ -93,3 +108,22 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.msgpack.decode(data[len(MAGIC) + 1 :], type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise IntegrityError(f"the drift profile is damaged: {error}", hint="mlo data fsck --repair") from None
+
+
+def _fits(column: ColumnProfile) -> bool:
+    """Whether the arrays of a column are of one length each, and count no more rows than there are. Raises ValueError,
+    IndexError or OverflowError if they do not even read."""
+    present, found = column.present, list[tuple[Sized, ...]]()
+    if column.numeric is not None:
+        found.append(column.numeric.arrays())
+        present -= column.numeric.rows
+    if column.categorical is not None:
+        known = column.categorical
+        found += [(known.values, known.counts), known.rest.arrays()]
+        present -= sum(known.counts) + known.rest_rows
+    if column.text is not None:
+        found += [(column.text.values, column.text.counts), *(part.arrays() for part in column.text.parts.values())]
+    if column.vector is not None:
+        column.vector.moments()
+        found += [part.arrays() for part in column.vector.components]
+    return 0 <= column.missing <= column.rows and present >= 0 and all(len({len(x) for x in one}) == 1 for one in found)

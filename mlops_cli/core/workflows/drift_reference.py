@@ -11,13 +11,14 @@ import msgspec
 from mlops_cli.core.base.clock import format_brief
 from mlops_cli.core.base.digest import Digest
 from mlops_cli.core.base.records import Column, Entry
+from mlops_cli.core.drift.columns import GROUPS
 from mlops_cli.core.drift.periods import Period
-from mlops_cli.core.drift.profile import MAGIC, ColumnProfile, Profile
+from mlops_cli.core.drift.profile import MAGIC, VERSION, ColumnProfile, Profile
 from mlops_cli.core.drift.profiling import make_profile, profile_column
 from mlops_cli.core.drift.references import Named
 from mlops_cli.core.drift.sources.open import open_rows
 from mlops_cli.core.drift.window import Window
-from mlops_cli.core.errors import NotFound, TooLittleData, UsageError
+from mlops_cli.core.errors import IntegrityError, NotFound, TooLittleData, UsageError
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
 from mlops_cli.core.workflows.drift_rows import Rows, rows_between
@@ -96,7 +97,7 @@ def _of_file(asked: Asked, path: Path) -> Reference:
     name = shown(asked.workspace, path)
     known = read_profile(path)
     if known is not None:
-        return Reference(_weighted(known, asked.profile), name, lambda: no_rows_of(name))
+        return Reference(_as_taken(known, asked, name), name, lambda: no_rows_of(name))
     texts = tuple(column.name for column in asked.profile.columns if column.kind == "string")
     try:
         window = open_rows(path, texts=texts, name=name)
@@ -118,23 +119,47 @@ def no_rows_of(name: str) -> Window:
     )
 
 
+def begins_as_profile(path: Path) -> bool:
+    """Whether a file says that it is a profile, damaged or not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def read_profile(path: Path) -> Profile | None:
     """The profile in a file; None for a file of anything else, or none. Raises IntegrityError for a damaged one."""
-    if not path.is_file():
+    if not begins_as_profile(path):
         return None
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return None
-    return Profile.from_bytes(path.read_bytes())
+    data = path.read_bytes()
+    try:
+        profile = Profile.from_bytes(data)
+        profile.refuse_damage()
+    except IntegrityError as error:
+        newer = data[len(MAGIC) : len(MAGIC) + 1] > bytes([VERSION])
+        hint = error.hint if newer else "make it again from its rows: mlo drift profile ROWS -o FILE"
+        raise IntegrityError(f"{path.name}: {error.message}", hint=hint) from None
+    return profile
 
 
-def _weighted(profile: Profile, version: Profile) -> Profile:
-    """Importances are the version's where the profile, made of rows alone, has none."""
-    known = {column.name: column.importance for column in version.columns}
-    if any(column.importance is not None for column in profile.columns):
-        return profile
-    columns = tuple(msgspec.structs.replace(column, importance=known.get(column.name)) for column in profile.columns)
-    return msgspec.structs.replace(profile, columns=columns)
+def _as_taken(profile: Profile, asked: Asked, name: str) -> Profile:
+    """A profile's columns that the version takes, in its order; importances are the version's where the profile, made
+    of rows alone, has none. Raises UsageError if it lacks one or holds it in another kind."""
+    held = {column.name: column for column in profile.columns}
+    weighted = any(column.importance is not None for column in profile.columns)
+    taken = []
+    for wanted in asked.profile.columns:
+        column = held.pop(wanted.name, None)
+        if column is None or GROUPS[column.kind] != GROUPS[wanted.kind]:
+            has = f"holds {column.kind}s in" if column is not None else "has no column"
+            raise UsageError(
+                f"{name} {has} {wanted.name}, of which {asked.title} takes {wanted.kind}s",
+                hint=f"make the profile of rows as it takes them: mlo drift profile ROWS --like {asked.title}",
+            )
+        importance = column.importance if weighted else wanted.importance
+        taken.append(msgspec.structs.replace(column, kind=wanted.kind, importance=importance))
+    others = profile.others | {column.name: column.kind for column in held.values()}
+    return msgspec.structs.replace(profile, columns=tuple(taken), others=others)
 
 
 # -- other windows of the log --------------------------------------------------------------------------------
