@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import msgspec
@@ -20,8 +19,6 @@ SILENT = {"effective": 3000, "adwin": 10, "page_hinkley": 29, "ddm": 30, "kswin"
 
 @pytest.fixture(params=[*DETECTORS, RIVER])
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param.startswith("river:") and importlib.util.find_spec("river") is None:
-        pytest.skip("River is not installed")
     return str(request.param)
 
 

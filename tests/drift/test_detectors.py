@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,7 @@ from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.detectors.open import open_detector
 from mlops_cli.core.drift.profiling import make_profile
-
-needs_river = pytest.mark.skipif(importlib.util.find_spec("river") is None, reason="River is not installed")
+from mlops_cli.core.errors import ExtraMissing
 
 
 def delay(name: str | None, losses: np.ndarray, change: int = CONCEPT) -> float:
@@ -64,8 +63,18 @@ def test_a_fall_of_the_errors_is_no_alarm_of_the_default() -> None:
     assert open_detector().update_many(sea_errors(np.random.default_rng(4), 8.0, 9.0)[::-1]) == []
 
 
+def test_a_detector_of_rivers_without_river_is_refused_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "river"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "river", None)
+    with pytest.raises(ExtraMissing, match="river:ADWIN needs River, which is not installed") as refused:
+        open_detector("river:ADWIN")
+    assert refused.value.hint == "pip install 'mlops-cli[river]'"
+
+
 @pytest.mark.peer
-@needs_river
 @pytest.mark.parametrize(("name", "peer"), [("page_hinkley", "river:PageHinkley"), ("ddm", "river:DDM")])
 def test_page_hinkley_and_ddm_see_what_rivers_see(name: str, peer: str) -> None:
     for run in range(3):
@@ -74,7 +83,6 @@ def test_page_hinkley_and_ddm_see_what_rivers_see(name: str, peer: str) -> None:
 
 
 @pytest.mark.peer
-@needs_river
 def test_adwin_sees_what_rivers_sees_within_three_clocks() -> None:
     for run in range(3):
         losses = sea_errors(np.random.default_rng([3, run]), 7.0, 9.5, 5000)
@@ -84,7 +92,6 @@ def test_adwin_sees_what_rivers_sees_within_three_clocks() -> None:
 
 @pytest.mark.peer
 @pytest.mark.slow
-@needs_river
 @pytest.mark.parametrize("stream", [*THETAS, "STAGGER"])
 def test_the_default_is_no_later_than_rivers_adwin(stream: str) -> None:
     streams = [CHANGED[stream](np.random.default_rng([2, run])) for run in range(31)]
