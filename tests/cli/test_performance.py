@@ -141,13 +141,14 @@ def test_a_quiet_week_answers_0_beside_the_training_value(mlo: Any, project: Pat
 
 
 def test_a_change_of_concept_is_a_breach_with_the_time_it_began(mlo: Any, log: Log) -> None:
-    label(mlo, 1, log(1, 2000, days_ago=1))
+    label(mlo, 1, log(1, 3500, days_ago=1))  # more than the detector's warm-up
     label(mlo, 2, log(2, 2000, flipped=0.45))
     document = mlo("drift", "performance", "--windows", "2", "--json", exit_code=3).json
     assert (document["verdict"], document["exit_code"]) == ("breach", 3)
     assert [window["verdict"] for window in document["windows"]] == ["quiet", "breach"]
     assert "auc" in document["windows"][1]["breaches"]
     assert document["windows"][1]["metrics"]["auc"]["upper"] < document["training"]["auc"]
+    assert document["watched"]
     first = document["changes"][0]
     assert "2013-04-30T12:00:00" < first < "2013-04-30T12:33:20"
     # Without labels the same window looks as good as ever, which is what the caveat says.
@@ -169,6 +170,18 @@ def test_few_labels_decide_nothing(mlo: Any, log: Log) -> None:
     label(mlo, 1, log(1), 20)
     document = mlo("drift", "performance", "--windows", "1", "--json", exit_code=4).json
     assert (document["windows"][0]["labelled"], document["verdict"]) == (20, "too_little")
+
+
+def test_labels_too_few_for_the_detector_of_changes_are_said_to_be(mlo: Any, project: Path, log: Log) -> None:
+    label(mlo, 1, log(1, 1240))
+    answer = mlo("drift", "performance", "--windows", "1")
+    assert "note: 1,240 labelled rows: the detector of changes, effective, needs 3,000\n" in answer.stdout
+    document = mlo("drift", "performance", "--windows", "1", "--json").json
+    assert (document["detector"], document["changes"], document["watched"]) == ("effective", [], False)
+    assert events(project)[-1].data["watched"] is False
+    other = mlo("drift", "performance", "--windows", "1", "--detector", "adwin", "--json").json
+    assert other["watched"]
+    assert not any("detector of changes" in note for note in other["notes"])
 
 
 def test_labels_that_come_weeks_later_and_unknown_ones_are_taken(

@@ -14,7 +14,6 @@ from mlops_cli.core.drift.detectors.open import DETECTORS, from_bytes, open_dete
 from mlops_cli.core.errors import IntegrityError, UsageError
 
 RIVER = pytest.param("river:ADWIN", marks=pytest.mark.peer)
-SILENT = {"effective": 3000, "adwin": 10, "page_hinkley": 29, "ddm": 30, "kswin": 99, "river:ADWIN": 10}
 
 
 @pytest.fixture(params=[*DETECTORS, RIVER])
@@ -58,9 +57,24 @@ def test_many_at_once_are_many_one_by_one(name: str) -> None:
     assert [at for at, loss in enumerate(worse()) if detector.update(loss)] == open_detector(name).update_many(worse())
 
 
-def test_nothing_is_said_before_the_warm_up(name: str) -> None:
-    early = [float(row >= SILENT[name] // 2) for row in range(SILENT[name])]
-    assert open_detector(name).update_many(early) == []
+def test_nothing_is_said_of_fewer_rows_than_the_warm_up(name: str) -> None:
+    detector = open_detector(name)
+    rows = detector.warm_up - 1
+    assert rows > 0
+    assert detector.update_many([float(row >= rows // 2) for row in range(rows)]) == []
+
+
+def test_what_is_plain_to_see_is_seen_soon_after_the_warm_up(name: str) -> None:
+    detector = open_detector(name)
+    rows = detector.warm_up
+    assert detector.update_many([float(row >= rows) for row in range(rows + 200)])
+
+
+def test_the_warm_up_is_an_option_and_not_a_state(name: str) -> None:
+    detector = open_detector(name)
+    before = detector.warm_up
+    detector.update_many(worse())
+    assert detector.warm_up == before
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), None, "0.5", [1.0]])

@@ -22,7 +22,7 @@ from mlops_cli.core.drift.performance.records import (
     PerformanceVerdict,
     PerformanceWindow,
 )
-from mlops_cli.core.drift.performance.verdict import FEWEST, changes, judged
+from mlops_cli.core.drift.performance.verdict import FEWEST, Watched, changes, judged
 from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.errors import Exit, TooLittleData, UsageError
@@ -221,7 +221,7 @@ class Subject(msgspec.Struct, frozen=True):
         margin = self.workspace.project.drift.margin
         guess = self._guess(request)
         windows = tuple(judged(self._window(rows, period, guess), metric, training, margin) for period in periods)
-        detector, seen = changes(outcomes, request.detector, training["mae"].value if "mae" in training else None)
+        seen = changes(outcomes, request.detector, training["mae"].value if "mae" in training else None)
         places = np.flatnonzero(rows.labelled)
         decided = [window.verdict for window in windows if window.verdict != "too_little"]
         verdict: PerformanceVerdict = decided[-1] if decided else "too_little"
@@ -238,15 +238,16 @@ class Subject(msgspec.Struct, frozen=True):
             calibration=binned.bins if binned else (),
             calibration_error=binned.error if binned else None,
             brier=binned.brier if binned else {},
-            detector=detector,
-            changes=tuple(rows.time_text(int(places[place])) for place in seen),
+            detector=seen.detector,
+            changes=tuple(rows.time_text(int(places[place])) for place in seen.changes),
+            watched=seen.is_enough,
             verdict=verdict,
             exit_code=int(_EXITS[verdict]),
             metric=metric,
             margin=margin,
             source=source,
             unknown=unknown,
-            notes=tuple(self._notes(rows, windows, metric, training)),
+            notes=tuple(self._notes(rows, windows, metric, training, seen)),
         )
 
     def _window(self, rows: Answered, period: Period | None, guess: Guess | None) -> PerformanceWindow:
@@ -294,7 +295,12 @@ class Subject(msgspec.Struct, frozen=True):
         return guess
 
     def _notes(
-        self, rows: Answered, windows: tuple[PerformanceWindow, ...], metric: str, training: Mapping[str, Estimate]
+        self,
+        rows: Answered,
+        windows: tuple[PerformanceWindow, ...],
+        metric: str,
+        training: Mapping[str, Estimate],
+        seen: Watched,
     ) -> list[str]:
         notes = []
         if any(window.estimated for window in windows):
@@ -311,6 +317,8 @@ class Subject(msgspec.Struct, frozen=True):
             notes.append("no dependence is corrected for: the rows have no time of their own (model.time)")
         if rows.labelled.any() and all(window.effective < FEWEST for window in windows):
             notes.append(f"no window has {FEWEST} labelled rows, after dependence, to decide on")
+        if rows.labelled.any() and seen.note is not None:
+            notes.append(seen.note)
         if rows.strange:
             notes.append(f"{rows.strange:,} labels are none of the classes of {self.version.title} and are left out")
         return notes
@@ -332,6 +340,7 @@ def _recorded(workspace: Workspace, answer: PerformanceAnswer) -> PerformanceAns
         "training": answer.training.get(answer.metric),
         "margin": answer.margin,
         "changes": list(answer.changes),
+        "watched": answer.watched,
         "report": report,
     }
     for event in reversed(workspace.registry.history(answer.model.partition("@")[0])):

@@ -37,6 +37,10 @@ class Adwin(Sequential, kw_only=True, tag="adwin"):
         within("delta", self.delta, 0, 1)
         within("clock", self.clock, 0, math.inf)
 
+    @property
+    def warm_up(self) -> int:
+        return math.ceil(2 * self.SHORTEST / self.clock) * self.clock
+
     def start_anew(self) -> None:
         self.rows, self.totals, self.spreads = 0, [], []
 

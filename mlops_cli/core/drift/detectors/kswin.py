@@ -39,6 +39,10 @@ class Kswin(Sequential, kw_only=True, tag="kswin"):
                 f"window is {self.window}, and newest {self.newest}", hint="a window holds twice the newest rows"
             )
 
+    @property
+    def warm_up(self) -> int:
+        return self.window
+
     def start_anew(self) -> None:
         self.rows, self.losses = 0, []
 

@@ -27,6 +27,10 @@ class Detector(Protocol):
     def name(self) -> str:
         """What `open_detector` opens it by."""
 
+    @property
+    def warm_up(self) -> int:
+        """How many losses it takes at the start before it can see a change; with fewer, silence says nothing."""
+
     def update(self, loss: float) -> bool:
         """One loss; True if a change is seen at this row. Raises UsageError if it is not a finite number."""
 
@@ -37,10 +41,14 @@ class Detector(Protocol):
 class Sequential(msgspec.Struct, kw_only=True, tag_field="detector"):
     """A detector whose whole state is its fields, plain values, so that it can be stored between two windows.
 
-    A subclass gives the state fields, `_see` (one checked loss) and `start_anew`.
+    A subclass gives the state fields, `warm_up` (a field or a property), `_see` (one checked loss) and `start_anew`.
     """
 
     name: ClassVar[str] = ""
+
+    @property
+    def warm_up(self) -> int:
+        raise NotImplementedError
 
     def update(self, loss: float) -> bool:
         return self._see(finite(loss))

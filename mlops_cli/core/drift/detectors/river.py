@@ -11,6 +11,14 @@ from mlops_cli.core.errors import ExtraMissing, UsageError
 
 PREFIX = "river:"
 ROOMS = ("river.drift", "river.drift.binary")
+WARM_UPS = (
+    "clock",
+    "grace_period",
+    "min_instances",
+    "warm_start",
+    "window_size",
+    "sliding_window_size",
+)  # as River calls them
 
 
 class River:
@@ -22,6 +30,11 @@ class River:
     @property
     def name(self) -> str:
         return PREFIX + type(self._detector).__name__
+
+    @property
+    def warm_up(self) -> int:
+        """The longest of the options by which River's detectors wait; 0 for those that wait for nothing."""
+        return max(int(getattr(self._detector, option, 0)) for option in WARM_UPS)
 
     def update(self, loss: float) -> bool:
         self._detector.update(finite(loss))

@@ -53,7 +53,8 @@ class PerformanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     version on its evaluation rows.
 
     `verdict` is that of the newest window that could be decided. `changes` are times (of arrival, or of
-    `model.time`) at which `detector` saw the loss of the labelled rows change. `unknown` counts labels that
+    `model.time`) at which `detector` saw the loss of the labelled rows change; where `watched` is false, they were too
+    few for it to see any change, and that there is none says nothing. `unknown` counts labels that
     belong to no logged prediction of these windows. `event` is the place of the recorded event, if one was recorded.
     """
 
@@ -66,6 +67,7 @@ class PerformanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     brier: dict[str, float] = {}
     detector: str = ""
     changes: tuple[str, ...] = ()
+    watched: bool = True
     verdict: PerformanceVerdict = "too_little"
     exit_code: int = 4
     metric: str = ""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from mlops_cli.core.drift.detectors.open import open_detector
 from mlops_cli.core.drift.performance.metrics import LESS_IS_BETTER, Outcomes, losses
@@ -61,8 +60,32 @@ def judged(
     return msgspec.structs.replace(window, verdict=verdict, breaches=breaches)
 
 
-def changes(rows: Outcomes, name: str | None, scale: float | None) -> tuple[str, list[int]]:
-    """The detector's name, and the rows at which it saw the losses change.
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What the detector of that name made of `rows` losses: the rows at which it saw them change.
+
+    With fewer rows than its `warm_up` it could see none, and that it saw none says nothing.
+    """
+
+    detector: str
+    changes: tuple[int, ...]
+    rows: int
+    warm_up: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.rows >= self.warm_up
+
+    @property
+    def note(self) -> str | None:
+        """`1,240 labelled rows: the detector of changes, effective, needs 3,000`; None where there are enough."""
+        if self.is_enough:
+            return None
+        rows = f"{self.rows:,} labelled row{'s' if self.rows != 1 else ''}"
+        return f"{rows}: the detector of changes, {self.detector}, needs {self.warm_up:,}"
+
+
+def changes(rows: Outcomes, name: str | None, scale: float | None) -> Watched:
+    """The rows at which the detector saw the losses change, or that there are too few for it to see any.
 
     A regression's absolute errors e become e / (e + scale), between 0 and 1 whatever the unit; scale is the registered
     mae, or the median error.
@@ -72,5 +95,6 @@ def changes(rows: Outcomes, name: str | None, scale: float | None) -> tuple[str,
     if not rows.classes and len(paid):
         unit = scale or float(np.median(paid)) or 1.0
         paid = paid / (paid + unit)
-    seen: NDArray[np.intp] | list[int] = detector.update_many(paid.tolist())
-    return detector.name, list(seen)
+    warm_up = detector.warm_up  # before it has seen a row: an option, not a state
+    seen = detector.update_many(paid.tolist())
+    return Watched(detector=detector.name, changes=tuple(seen), rows=len(paid), warm_up=warm_up)
