@@ -51,6 +51,72 @@ def test_shards_on_one_frame_add_up_to_one_pass(data: st.DataObject, frame: Any,
     assert merged(data, parts).to_bytes() == profile_like(known, whole).to_bytes()
 
 
+KINDS: tuple[tuple[str, Any], ...] = (
+    ("t", "string"), ("v", "vector"), ("w", "vector"), ("when", "datetime"), ("soon", "datetime"),
+)  # fmt: skip
+WORDS = st.lists(st.sampled_from(["alpha", "Beta,", "gamma", "42", "déjà", "x"]), min_size=3, max_size=6).map(" ".join)
+NUMBER = st.sampled_from([0.0, -0.0, 1.0, -2.5, 1e9, 3e38, -3e38, 1e-40]) | st.floats(-3, 3, width=32)
+# Over three years, so that days are dropped; crowded, so that shards share some.
+MOMENTS = st.integers(0, 1200 * 24).map(lambda hour: hour * 3_600_000_000) | st.integers(0, 3 * 86_400_000_000)
+OTHERS = st.lists(
+    st.tuples(
+        st.none() | WORDS,
+        st.none() | st.lists(NUMBER, min_size=3, max_size=3),
+        st.none() | st.lists(NUMBER, min_size=3, max_size=3),
+        st.none() | MOMENTS,
+        st.none() | MOMENTS,
+    ),
+    max_size=24,
+)
+
+
+def others(rows: list[Any]) -> pa.Table:
+    """Prose, vectors of 3 and of 36 dimensions, times, and a clock that lacks some rows."""
+    t, v, w, when, at = zip(*rows, strict=True) if rows else ((),) * 5
+    vector, wide = pa.list_(pa.float32(), 3), pa.list_(pa.float32(), 36)
+    moment = pa.timestamp("us")
+    columns = {"t": pa.array(t, pa.string()), "v": pa.array(v, vector)}
+    columns["w"] = pa.array([None if one is None else one * 12 for one in w], wide)
+    columns |= {"when": pa.array(when, moment), "soon": pa.array(at, moment), "at": pa.array(at, moment)}
+    return pa.table(columns)
+
+
+def frame_of_kinds(seed: int, time: str | None) -> Profile:
+    generator = np.random.default_rng(seed)
+    words = ["alpha", "beta", "gamma", "delta", "one", "two", "three", "Four."]
+    rows = [
+        (" ".join(generator.choice(words, 5)), *generator.normal(size=(2, 3)).tolist(), row * 10**10, row * 10**10)
+        for row in range(40)
+    ]
+    known = make_profile(others(rows), inputs=[Column(*one, True) for one in KINDS], time=time)
+    assert known.column("t").text is not None
+    return known
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), rows=OTHERS, seed=st.integers(0, 3), timed=st.booleans())
+def test_shards_of_prose_vectors_and_times_add_up_to_one_pass(
+    data: st.DataObject, rows: Any, seed: int, timed: bool
+) -> None:
+    known = frame_of_kinds(seed, "at" if timed else None)
+    whole = others(rows)
+    parts = [profile_like(known, part) for part in shards(data, whole)]
+    assert merged(data, parts).to_bytes() == profile_like(known, whole).to_bytes()
+    assert {frame_digest(part) for part in parts} == {frame_digest(known)}
+
+
+def test_the_frame_of_other_kinds_is_added_to_rows_counted_on_it() -> None:
+    known = frame_of_kinds(0, "at")
+    both = merge([known, profile_like(known, others([("new words here", [1.0] * 3, None, 5, 6)]))])
+    prose, vector = both.column("t").text, both.column("v").vector
+    assert prose is not None
+    assert vector is not None
+    assert (prose.parts["length"].n, vector.n, both.column("w").missing) == (41, 41, 1)
+    assert prose.most_rows(["new words here"])[0] >= 1
+    with pytest.raises(UsageError, match="that of t is another"):
+        merge([both, profile_like(frame_of_kinds(1, "at"), others([]))])
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), rows=ROWS.filter(lambda rows: len(rows) > 3))
 def test_few_values_add_up_without_a_frame(data: st.DataObject, rows: Any) -> None:

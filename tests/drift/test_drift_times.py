@@ -98,10 +98,27 @@ def test_times_of_any_zone_are_taken_in_utc_and_text_as_iso_8601() -> None:
     assert microseconds(pa.chunked_array([pa.array(["soon"])])) is None
 
 
-def test_days_counted_apart_add_exactly() -> None:
-    table = rows(7, 3000)
-    whole = summarize_times(table["when"], calendar_of(None, table["at"]))
-    early = np.array(table["at"].cast(pa.int64())) < (FIRST + 35) * DAY
-    halves = [table.filter(pa.array(chosen)) for chosen in (early, ~early)]
-    parts = [summarize_times(half["when"], calendar_of(None, half["at"])) for half in halves]
-    assert add(*parts) == whole
+@pytest.mark.parametrize("days", [70, 900])
+def test_rows_counted_apart_add_exactly_whatever_days_they_share(days: int) -> None:
+    table = rows(7, 3000, days=days)
+    whole = summarize_times(table["when"], table["at"])
+    at = np.array(table["at"].cast(pa.int64()))
+    for early in (at < (FIRST + 35) * DAY, np.arange(3000) % 2 == 0, at < 0):
+        halves = [table.filter(pa.array(chosen)) for chosen in (early, ~early)]
+        parts = [summarize_times(half["when"], half["at"]) for half in halves]
+        assert add(*parts) == add(*parts[::-1]) == whole
+
+
+def test_hours_and_weekdays_are_those_of_whole_days_and_weeks() -> None:
+    table = rows(8, 3000)
+    hour, weekday, why = summarize_times(later(table, DAY // 4)["when"], table["at"]).cycles()
+    assert hour is not None
+    assert weekday is not None
+    assert (hour.clusters, weekday.clusters, why) == (70, 10, "")
+    at = np.array(table["at"].cast(pa.int64()))
+    when = at + DAY // 4
+    assert hour.counts == tuple(np.bincount(when % DAY // (DAY // 24), minlength=24).tolist())
+    assert weekday.counts == tuple(np.bincount((when // DAY + 3) % 7, minlength=7).tolist())
+    by_day = np.zeros((70, 24))
+    np.add.at(by_day, (at // DAY - FIRST, when % DAY // (DAY // 24)), 1)
+    assert np.array_equal(hour.matrix(), by_day.T @ by_day)

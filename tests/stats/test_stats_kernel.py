@@ -10,6 +10,7 @@ from scipy import stats
 
 from mlops_cli.core.stats.clusters import clustered_chi_square
 from mlops_cli.core.stats.kernel import (
+    feature_codes,
     features,
     frequencies,
     kernel_p_value,
@@ -33,7 +34,19 @@ def test_products_of_features_are_the_gaussian_kernel() -> None:
     mapped = features(values, frequencies(5, 8_000), 2.0)
     squares = ((values[:, None] - values[None]) ** 2).sum(axis=2)
     assert np.abs(mapped @ mapped.T - np.exp(-squares / 8)).max() < 0.05
-    assert np.linalg.norm(mapped, axis=1) == pytest.approx(1.0)
+    assert np.linalg.norm(mapped, axis=1) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 40, 5000])
+def test_the_features_of_a_row_do_not_depend_on_the_rows_beside_it(width: int) -> None:
+    sizes = 10.0 ** np.arange(-33, 34)[:, None] / np.sqrt(width)
+    values = np.random.default_rng(9).normal(size=(67, width)) * sizes
+    drawn = frequencies(width, 64)
+    whole = feature_codes(values, drawn, 3.0)
+    apart = [feature_codes(values[start:end], drawn, 3.0) for start, end in ((0, 1), (1, 2), (2, 40), (40, 67))]
+    assert np.array_equal(whole, np.concatenate(apart))
+    turned = values[:35] @ drawn / 3.0
+    assert np.abs(whole[:35, :64] / 1024 - np.cos(turned)).max() < 2e-3
 
 
 def test_the_bandwidth_is_the_median_distance() -> None:

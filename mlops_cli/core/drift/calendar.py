@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,23 +86,52 @@ def microseconds(column: pa.ChunkedArray) -> Times | None:
 
 
 def _covered(times: Times) -> Calendar:
-    """The whole days that rows cover. The first and the last day count if the hours before the first row and after
-    the last one hold next to no rows on the other days."""
+    """The whole days that rows with these times cover."""
+    clock = clock_of(times)
+    row_days = np.where(times != NO_TIME, times // DAY, np.int64(-1) << 40) if clock.low is not None else None
+    return clock.calendar(row_days)
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """When rows were: the first and last time, in microseconds since 1970 (None of no rows), rows by hour of day."""
+
+    low: int | None = None
+    high: int | None = None
+    hours: tuple[int, ...] = (0,) * 24
+
+    def __add__(self, other: Clock) -> Clock:
+        lows, highs = ([one for one in pair if one is not None] for pair in zip(self.ends, other.ends, strict=True))
+        hours = tuple(x + y for x, y in zip(self.hours, other.hours, strict=True))
+        return Clock(min(lows, default=None), max(highs, default=None), hours)
+
+    @property
+    def ends(self) -> tuple[int | None, int | None]:
+        return self.low, self.high
+
+    def calendar(self, row_days: Times | None) -> Calendar:
+        """The whole days these rows cover. The first and the last day count if the hours before the first row and
+        after the last one hold next to no rows on the other days."""
+        if self.low is None or self.high is None:
+            return Calendar(why="no row has a time")
+        by_hour = np.array(self.hours, dtype=np.int64)
+        rows = int(by_hour.sum())
+        first, last = self.low // DAY, self.high // DAY + 1
+        if _lacks(by_hour[: self.low % DAY // HOUR], last - first, rows):
+            first += 1
+        if _lacks(by_hour[self.high % DAY // HOUR + 1 :], last - first, rows):
+            last -= 1
+        if first >= last:
+            return Calendar(end=self.high, row_days=row_days, why="the rows cover no whole day in UTC")
+        return Calendar(first=first, last=last, row_days=row_days, end=self.high)
+
+
+def clock_of(times: Times) -> Clock:
+    """What is known of rows by their times (rows,), NO_TIME where there is none."""
     present = times[times != NO_TIME]
     if not len(present):
-        return Calendar(why="no row has a time")
-    row_days = np.where(times != NO_TIME, times // DAY, np.int64(-1) << 40)
-    low, high = int(present.min()), int(present.max())
-    first, last = low // DAY, high // DAY + 1
+        return Clock()
     by_hour = np.bincount(present % DAY // HOUR, minlength=24)
-    before, after = low % DAY // HOUR, high % DAY // HOUR + 1
-    if _lacks(by_hour[:before], last - first, len(present)):
-        first += 1
-    if _lacks(by_hour[after:], last - first, len(present)):
-        last -= 1
-    if first >= last:
-        return Calendar(end=high, row_days=row_days, why="the rows cover no whole day in UTC")
-    return Calendar(first=first, last=last, row_days=row_days, end=high)
+    return Clock(int(present.min()), int(present.max()), tuple(by_hour.tolist()))
 
 
 def _lacks(rows: NDArray[np.int64], days: int, n: int) -> bool:

@@ -10,7 +10,6 @@ import msgspec
 
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.calendar import Calendar, calendar_of
 from mlops_cli.core.drift.profile import ColumnProfile, Profile
 from mlops_cli.core.drift.profiling import places_of
 from mlops_cli.core.drift.summaries import categories, numbers, text, times, vectors
@@ -33,15 +32,12 @@ def profile_like(frame: Profile, rows: pa.Table | Window) -> Profile:
             f"the rows have no {frame.time}, by which the profile they are to be counted like is cut into blocks",
             hint="give rows with that column, or a profile made without --time",
         )
-    calendar = calendar_of(None, clock)
     places = places_of(clock, frame.bounds)
     return msgspec.structs.replace(
         frame,
         rows=window.rows,
-        columns=tuple(_column_like(column, window, calendar, places) for column in frame.columns),
-        answers=tuple(
-            _column_like(column, window, calendar, None) for column in frame.answers if column.name in window
-        ),
+        columns=tuple(_column_like(column, window, clock, places) for column in frame.columns),
+        answers=tuple(_column_like(column, window, clock, None) for column in frame.answers if column.name in window),
         span=arrow.span(clock) if clock is not None else None,
         framed=True,
     )
@@ -58,7 +54,7 @@ def merge(profiles: Sequence[Profile]) -> Profile:
     if len(profiles) == 1:
         return profiles[0]
     for column in (column for profile in profiles for column in (*profile.columns, *profile.answers)):
-        if column.numeric is not None and not column.numeric.counts:
+        if not _adds(column):
             raise UsageError(
                 f"{column.name} comes from a profile of version 1, which does not add", hint="make the profile again"
             )
@@ -93,6 +89,8 @@ def _column_frame(column: ColumnProfile) -> tuple[Any, ...]:
         inner = text.frame_of(column.text)
     elif column.vector is not None:
         inner = vectors.frame_of(column.vector)
+    elif column.times is not None:
+        inner = times.frame_of(column.times)
     facts = column.name, column.kind, column.held, column.missing_time, column.importance
     return facts, inner
 
@@ -113,7 +111,7 @@ def _differing(profiles: Sequence[Profile]) -> str:
 
 
 def _column_like(
-    known: ColumnProfile, window: Window, calendar: Calendar, places: numbers.Places | None
+    known: ColumnProfile, window: Window, clock: pa.ChunkedArray | None, places: numbers.Places | None
 ) -> ColumnProfile:
     import pyarrow as pa
 
@@ -124,7 +122,7 @@ def _column_like(
         )
     values = window.read(known.name)
     try:
-        return _counted(known, values, calendar, places)
+        return _counted(known, values, clock, places)
     except (pa.ArrowException, vectors.OtherWidth):
         raise ProjectError(
             f"the rows hold {values.type} in {known.name}, the profile {known.kind}s",
@@ -133,7 +131,7 @@ def _column_like(
 
 
 def _counted(
-    known: ColumnProfile, values: pa.ChunkedArray, calendar: Calendar, places: numbers.Places | None
+    known: ColumnProfile, values: pa.ChunkedArray, clock: pa.ChunkedArray | None, places: numbers.Places | None
 ) -> ColumnProfile:
     rows = len(values)
     changed: dict[str, Any] = {"rows": rows, "missing": values.null_count}
@@ -149,11 +147,22 @@ def _counted(
         lists = vectors.vectors(values, known.vector.width)
         changed |= {"missing": lists.missing, "vector": vectors.count_like(known.vector, lists)}
     elif known.times is not None:
-        changed |= {"times": times.count_like(known.times, values, calendar), "span": arrow.span(values)}
+        changed |= {"times": times.count_like(known.times, values, clock), "span": arrow.span(values)}
     return msgspec.structs.replace(known, **changed)
 
 
 # -- adding --------------------------------------------------------------------------------------------------
+
+
+def _adds(column: ColumnProfile) -> bool:
+    """Whether a column has what adds exactly; those of version 1 have not."""
+    prose, vector, when = column.text, column.vector, column.times
+    return (
+        (column.numeric is None or bool(column.numeric.counts))
+        and (prose is None or bool(prose.buckets))
+        and (vector is None or vector.n == 0 or bool(vector.sums))
+        and (when is None or (when.hour is None and when.age_s is None and not when.why))
+    )
 
 
 def _framed(profile: Profile) -> Profile:
@@ -161,7 +170,11 @@ def _framed(profile: Profile) -> Profile:
         return profile
     columns, answers = (
         tuple(
-            msgspec.structs.replace(column, numeric=numbers.framed(column.numeric)) if column.numeric else column
+            msgspec.structs.replace(
+                column,
+                numeric=numbers.framed(column.numeric) if column.numeric else None,
+                text=text.framed(column.text) if column.text else None,
+            )
             for column in group
         )
         for group in (profile.columns, profile.answers)
@@ -216,7 +229,7 @@ def _join_columns(a: ColumnProfile, b: ColumnProfile) -> ColumnProfile:
     elif a.text is None and b.text is None and a.vector is None and b.vector is None and a.kind == b.kind:
         joined = True
         if a.times is not None and b.times is not None:
-            changed["times"] = times.add(a.times, b.times)
+            joined = changed["times"] = times.join(a.times, b.times)
     if joined is None or (a.missing_time, b.missing_time) != (1.0, 1.0):
         raise UsageError(
             f"{a.name} was counted on other edges, or other values were listed, so the counts do not add",

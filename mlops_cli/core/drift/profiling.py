@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.calendar import Calendar, calendar_of
 from mlops_cli.core.drift.profile import PREDICTION, SCORE, ColumnProfile, Profile
 from mlops_cli.core.drift.summaries.categories import summarize_categories
 from mlops_cli.core.drift.summaries.missing import missing_time
@@ -57,7 +56,6 @@ def make_profile(
         raise ProjectError("the reference has no rows", hint="name the training rows: model: {reference: ...}")
     clock = window.read(time) if time is not None and time in window else None
     order = arrow.time_order(clock) if clock is not None else None
-    calendar = calendar_of(None, clock)
     bounds = block_bounds(clock, order)
     places = places_of(clock, bounds)
     features = [column for column in inputs if column.name != time]
@@ -67,7 +65,7 @@ def make_profile(
             column,
             order,
             importance=(importances or {}).get(column.name),
-            calendar=calendar,
+            clock=clock,
             places=places,
         )
         for column in features
@@ -97,11 +95,11 @@ def profile_column(
     order: NDArray[np.int64] | None,
     *,
     importance: float | None = None,
-    calendar: Calendar | None = None,
+    clock: pa.ChunkedArray | None = None,
     places: Places | None = None,
 ) -> ColumnProfile:
-    """One column; `order` (rows,) is the rows' order in time, or None; `calendar` the days they lie on, and
-    `places` the blocks.
+    """One column; `order` (rows,) is the rows' order in time, or None; `clock` that time, and `places`
+    the blocks.
 
     Raises ProjectError for a wrong kind.
     """
@@ -136,7 +134,7 @@ def profile_column(
             "missing_time": missing_time(arrow.valid(values) if values.null_count else None, order),
         }
         if group == "datetime" and held in ("datetime", "string", "null"):
-            times = summarize_times(values, calendar or calendar_of(None, None))
+            times = summarize_times(values, clock)
             return ColumnProfile(**common, **gone, span=arrow.span(values), times=times)
         if group in ("vector", "other"):
             # Lists of many lengths, structs, bytes: only whether they are there can be compared.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -232,18 +232,19 @@ def _measure(
         np.arange(len(rows)) if profile.time is not None and side is not None else None
         for side, (_, rows) in zip(times, (reference, window), strict=True)
     ]
-    calendars: list[Any] = [None, None]
+    clocks: list[pa.ChunkedArray | None] = [None, None]
     if column.times is not None:
-        calendars = [
-            calendar_of(bounds, _taken(side, rows) if side is not None else None)
-            for bounds, side, (_, rows) in zip((None, period), times, (reference, window), strict=True)
+        clocks = [
+            _taken(side, rows) if side is not None else None
+            for side, (_, rows) in zip(times, (reference, window), strict=True)
         ]
+    calendar = calendar_of(period, clocks[1]) if column.times is not None else None
     asked = Column(column.name, column.kind, True)  # type: ignore[arg-type]
     try:
-        own = profile_column(before, asked, orders[0], importance=column.importance, calendar=calendars[0])
+        own = profile_column(before, asked, orders[0], importance=column.importance, clock=clocks[0])
     except ProjectError:
         return None
-    return measure(own, now, orders[1], rules, ordered_reference=profile.time is not None, calendar=calendars[1])
+    return measure(own, now, orders[1], rules, ordered_reference=profile.time is not None, calendar=calendar)
 
 
 def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:

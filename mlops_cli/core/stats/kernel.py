@@ -1,11 +1,13 @@
 """The kernel two-sample test on random features: two samples of vectors, of which one is known by its moments only.
 
 A Gaussian kernel is replaced by its random Fourier features, cos and sin of w x at frequencies w drawn once; their
-mean and covariance over the reference are all that the test needs of it.
+mean and covariance over the reference are all that the test needs of it. Features are whole numbers of a small unit, so
+that these moments add up without rounding.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -15,6 +17,10 @@ Array = NDArray[np.float64]
 
 SEED = 0x6D6C6F  # of the frequencies; another one would be another test, so it never changes
 CHUNK = 1 << 14  # rows whose features are held at once
+PIECE_BITS, TURN_BITS, TABLE_BITS = 20, 19, 14  # of half a value, of a frequency in turns, of a phase
+WIDEST = 4096  # dimensions whose products are summed at once
+ONE = 1 << 10  # the code of a feature of cos 1
+_HALF_PLACE = 1 << (PIECE_BITS + TURN_BITS - TABLE_BITS - 1)
 _NEAR = 1e-3  # |r| under which Lugannani and Rice's formula is a difference of two large numbers
 
 
@@ -31,13 +37,64 @@ def frequencies(dimension: int, count: int, seed: int = SEED) -> Array:
 
 
 def features(values: Array, drawn: Array, bandwidth: float) -> Array:
-    """Random Fourier features (n, 2 f) of vectors (n, d) at frequencies `drawn` (d, f); each row has length 1.
+    """Random Fourier features (n, 2 f) of vectors (n, d) at frequencies `drawn` (d, f); each row has about length 1.
 
     Products of rows approximate exp(-|x - y|^2 / (2 bandwidth^2)), and are themselves a kernel bounded by 1.
     Source: Rahimi, Recht, NIPS 20 (2007).
     """
-    turned = values @ drawn / bandwidth
-    return np.concatenate((np.cos(turned), np.sin(turned)), axis=1) / math.sqrt(drawn.shape[1])
+    return feature_codes(values, drawn, bandwidth).astype(np.float64) * feature_step(drawn.shape[1])
+
+
+def feature_step(count: int) -> float:
+    """The size of a feature of code 1, of `count` frequencies."""
+    return 1 / (ONE * math.sqrt(count))
+
+
+def feature_codes(values: Array, drawn: Array, bandwidth: float) -> NDArray[np.int16]:
+    """The features as integers from -1024 to 1024 (n, 2 f), in units of `feature_step`.
+
+    They depend on a row alone, to the last bit: the phases are sums of integers, taken modulo a turn, which no order
+    of summation, no batch and no machine changes; cos and sin come from a table.
+    """
+    scale = power_of_two(bandwidth)
+    turns = np.rint(drawn * (scale / bandwidth / (2 * math.pi) * 2.0**TURN_BITS))
+    high, low = exact_products(values, turns, scale)
+    places = ((high << PIECE_BITS) + low + _HALF_PLACE) >> (PIECE_BITS + TURN_BITS - TABLE_BITS)
+    cosines = _cosines()
+    size = len(cosines)
+    cos, sin = cosines[places & (size - 1)], cosines[(places - size // 4) & (size - 1)]
+    return np.concatenate((cos, sin), axis=1)
+
+
+def exact_products(values: Array, factors: Array, scale: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """values / scale @ factors, exactly: (n, d) and integers (d, k) under 2^20 -> high, low (n, k).
+
+    The values are first rounded to 2^-20 `scale` (a power of two) and held within 2^19 `scale`. The product is
+    (high 2^20 + low) 2^-20: both pieces are sums of integers of up to 40 bits, 4,096 at a time, which doubles hold
+    without rounding, so that a row's product does not depend on the rows beside it.
+    """
+    limit = 2.0 ** (2 * PIECE_BITS - 1)
+    n, k = len(values), factors.shape[1]
+    high, low = np.zeros((n, k), np.int64), np.zeros((n, k), np.int64)
+    for at in range(0, len(factors), WIDEST):
+        whole = np.rint(np.clip(values[:, at : at + WIDEST] * (2.0**PIECE_BITS / scale), -limit, limit))
+        upper = np.rint(whole * 2.0**-PIECE_BITS)
+        part = factors[at : at + WIDEST]
+        high += (upper @ part).astype(np.int64)
+        low += ((whole - upper * 2.0**PIECE_BITS) @ part).astype(np.int64)
+    return high, low
+
+
+def power_of_two(value: float) -> float:
+    """The largest power of two that is at most a positive value."""
+    return 2.0 ** (math.frexp(value)[1] - 1)
+
+
+@functools.cache
+def _cosines() -> NDArray[np.int16]:
+    """1024 cos over one turn."""
+    turns = np.arange(1 << TABLE_BITS) / (1 << TABLE_BITS)
+    return np.asarray(np.rint(ONE * np.cos(2 * np.pi * turns)), dtype=np.int16)
 
 
 def median_bandwidth(values: Array) -> float:

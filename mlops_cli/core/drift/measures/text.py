@@ -64,10 +64,11 @@ def _atom_test(known: Text, n: int, values: pa.ChunkedArray, sizes: Sizes, rules
     taken = arrow.categories(values)
     m = len(taken.codes)
     counts = np.bincount(taken.codes, minlength=len(taken.values))
-    listed = dict(zip(known.values, known.counts, strict=True))
+    often = np.flatnonzero(counts >= max(2, rules.atoms * m)).tolist()
+    bounds = known.most_rows([taken.values[code] for code in often])
     best, share, seen = "", 0, 0
-    for code in sorted(np.flatnonzero(counts >= max(2, rules.atoms * m)).tolist()):
-        count, before = int(counts[code]), listed.get(taken.values[code], known.rest_most)
+    for code, before in zip(often, bounds, strict=True):
+        count = int(counts[code])
         if count > share and before <= max(1, RARE * n):
             best, share, seen = taken.values[code], count, before
     p = 1.0

@@ -43,11 +43,9 @@ def measure_times(
     if measured.n == 0 or not len(present) or known.newest is None:
         measured.note = "the window has no value" if known.newest is not None else "the reference has no value"
         return
-    for part, cycle, codes, days in (
-        ("hour", known.hour, hours(taken), 1),
-        ("weekday", known.weekday, weekdays(taken), 7),
-    ):
-        why = _untested(known, cycle, calendar, days)
+    hour, weekday, unknown = known.cycles()
+    for part, cycle, codes, days in (("hour", hour, hours(taken), 1), ("weekday", weekday, weekdays(taken), 7)):
+        why = _untested(unknown, cycle, calendar, days)
         if why:
             reasons.setdefault(why, []).append(part)
         else:
@@ -73,8 +71,8 @@ def _ages(measured: Measured, known: Times, present: NDArray[np.int64], calendar
             note += f"; the reference ends {ends[1]}, the window {arrow.time_text(now)}"
         return note
     age = (calendar.end - int(present.max())) / 1e6
-    measured.facts["age_s"], measured.facts["age_reference_s"] = age, known.age_s
-    before = f" (the reference's: {_age(known.age_s)})" if known.age_s is not None else ""
+    measured.facts["age_s"], measured.facts["age_reference_s"] = age, known.age
+    before = f" (the reference's: {_age(known.age)})" if known.age is not None else ""
     return f"the newest value is {_age(age)} the window's end{before}"
 
 
@@ -84,11 +82,11 @@ def _age(seconds: float) -> str:
     return f"{size / length:.0f} {unit} {'before' if seconds >= 0 else 'after'}"
 
 
-def _untested(known: Times, cycle: Cycle | None, calendar: Calendar, days: int) -> str:
+def _untested(unknown: str, cycle: Cycle | None, calendar: Calendar, days: int) -> str:
     """Why hours (of days) or weekdays (of weeks) cannot be compared; empty if they can."""
     unit, fewest = ("days", FEWEST_DAYS) if days == 1 else ("weeks", FEWEST_WEEKS)
     if cycle is None:
-        return f"in the reference, {known.why}" if known.why else "the reference's days are not known"
+        return f"in the reference, {unknown}" if unknown else "the reference's days are not known"
     if cycle.clusters < fewest or not sum(cycle.counts):
         return f"the reference covers {cycle.clusters} whole {unit}, and {fewest} tell how much they differ"
     if not calendar.days:

@@ -37,3 +37,15 @@ def unpack(data: bytes) -> Counts:
     starts = np.concatenate(([0], last[:-1] + 1))
     places = np.arange(len(packed)) - np.repeat(starts, last - starts + 1)
     return np.add.reduceat((packed & 127).astype(np.int64) << (7 * places), starts)
+
+
+def pack_signed(numbers: Counts) -> bytes:
+    """Integers (k,) of less than 2^62 either way, as `pack` writes 0, -1, 1, -2 ...: 0, 1, 2, 3 ..."""
+    wide = np.asarray(numbers, dtype=np.int64)
+    return pack((wide << 1) ^ (wide >> 63))
+
+
+def unpack_signed(data: bytes) -> Counts:
+    """What `pack_signed` packed."""
+    folded = unpack(data)
+    return (folded >> 1) ^ -(folded & 1)

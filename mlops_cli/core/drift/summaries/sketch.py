@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.drift.summaries.numbers import Display, choose_edges, display_counts, display_of
 from mlops_cli.core.stats.dependence import autocorrelation_time, score_series
+from mlops_cli.core.stats.exact_sums import Exact, exact_sum, exact_sum_of_squares, mean_and_deviation
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 SKETCH_EDGES = 256
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Sketch(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers rounded to float32, of `n` rows. `edges` float32[k], `below`, `upto` uint32[k]: as in Numeric, up to 256.
 
-    `mean`, `deviation` and `time` are those of the rows the sketch was made of.
+    `total` and `squares` are exact sums, which mean and deviation are rounded from; profiles of version 1 lack them.
     """
 
     n: int
@@ -27,6 +31,8 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
     upto: bytes
     mean: float
     deviation: float
+    total: Exact = Exact()
+    squares: Exact = Exact()
     time: float = 1.0
     display: Display | None = None
 
@@ -46,27 +52,27 @@ def sketch(values: Array, series: Array | None) -> Sketch:
         edges=edges.astype("<f4").tobytes(),
         below=below.astype("<u4").tobytes(),
         upto=upto.astype("<u4").tobytes(),
-        mean=float(ordered.mean()) if len(ordered) else 0.0,
-        deviation=float(ordered.std()) if len(ordered) else 0.0,
+        **_moments(len(ordered), exact_sum(ordered), exact_sum_of_squares(ordered)),
         time=autocorrelation_time(score_series(rounded(series), ordered)) if series is not None else 1.0,
         display=display_of(ordered),
     )
 
 
 def count_like(known: Sketch, values: Array) -> Sketch:
-    """Values (n,) counted at the edges of `known`."""
+    """Finite values (n,) counted at the edges of `known`. Counting parts and adding them gives the same bytes."""
     ordered = np.sort(rounded(values))
     edges = known.arrays()[0]
     below, upto = (np.searchsorted(ordered, edges, side=side).astype("<u4").tobytes() for side in ("left", "right"))
     shown = known.display
     if shown is not None:
         shown = Display(shown.edges, tuple(display_counts(ordered, np.array(shown.edges)).tolist()))
-    return msgspec.structs.replace(known, n=len(ordered), below=below, upto=upto, display=shown)
+    moments = _moments(len(ordered), exact_sum(ordered), exact_sum_of_squares(ordered))
+    return msgspec.structs.replace(known, n=len(ordered), below=below, upto=upto, display=shown, **moments)
 
 
 def frame_of(known: Sketch) -> tuple[object, ...]:
     """What one reference decided, and others are counted on."""
-    return known.edges, known.mean, known.deviation, known.time, known.display.edges if known.display else None
+    return known.edges, known.display.edges if known.display else None, known.time
 
 
 def add(a: Sketch, b: Sketch) -> Sketch:
@@ -79,9 +85,18 @@ def add(a: Sketch, b: Sketch) -> Sketch:
     shown = a.display
     if shown is not None and b.display is not None:
         shown = Display(shown.edges, tuple(x + y for x, y in zip(shown.counts, b.display.counts, strict=True)))
-    return msgspec.structs.replace(a, n=a.n + b.n, below=below, upto=upto, display=shown)
+    moments = _moments(a.n + b.n, a.total + b.total, a.squares + b.squares)
+    return msgspec.structs.replace(a, n=a.n + b.n, below=below, upto=upto, display=shown, **moments)
+
+
+def _moments(n: int, total: Exact, squares: Exact) -> dict[str, Any]:
+    mean, deviation = mean_and_deviation(n, total, squares) if n else (0.0, 0.0)
+    return {"total": total, "squares": squares, "mean": mean, "deviation": deviation}
 
 
 def rounded(values: Array) -> Array:
-    """To float32 and back, so that both sides of a comparison are rounded alike."""
-    return np.asarray(values, dtype=np.float32).astype(np.float64)
+    """To float32 and back, so that both sides of a comparison are rounded alike; beyond its range, to the ends of it.
+
+    -0.0 becomes 0.0: which of the two came first must not show.
+    """
+    return np.clip(values, -LARGEST, LARGEST).astype(np.float32).astype(np.float64) + 0.0

@@ -6,6 +6,7 @@ letters, or one by one in scripts that are written without spaces.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.summaries.categories import Categorical
+from mlops_cli.core.drift.summaries.categories import Categorical, hashes_of
+from mlops_cli.core.drift.summaries.packing import pack, unpack
 from mlops_cli.core.drift.summaries.sketch import Sketch, sketch
 from mlops_cli.core.drift.summaries.sketch import add as add_sketches
 from mlops_cli.core.drift.summaries.sketch import count_like as count_sketch
@@ -40,6 +42,7 @@ PARTS = (
 VOCABULARY_BYTES = 24 << 10
 LONGEST_WORD = 40  # bytes; nothing longer is kept as a word
 FREQUENT, FREQUENT_BYTES = 64, 8 << 10  # whole texts kept because rows share them
+BUCKETS = 2048  # of other texts, by hash
 BATCH = 1 << 16  # rows whose words are held at once
 JUDGED = 10_000  # rows by which it is decided whether a column is prose
 FEWEST_WORDS, FEWEST_SIGNS = 3, 10  # of a row of prose
@@ -60,14 +63,25 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     """Prose. `parts` are numbers measured of each row; `vocabulary` the most frequent words of one half of the
     reference, by count, then by word; `unknown_words` is measured on the other half.
 
-    `values`, `counts`: whole texts that rows share; any other text is that of at most `rest_most` rows.
+    `values`, `counts`: whole texts that rows share. `buckets`, packed: rows by the lowest 11 bits of a hash of their
+    text, other texts only, so that no such text is that of more rows than its bucket holds; nor of more than
+    `rest_most`, which only the rows that made the frame know. In profiles of version 1 `rest_most` alone.
     """
 
     parts: dict[str, Sketch]
     vocabulary: tuple[str, ...]
     values: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
-    rest_most: int = 1
+    rest_most: int | None = None
+    buckets: bytes = b""
+
+    def most_rows(self, texts: Sequence[str]) -> list[int]:
+        """As how many rows each of some texts may have, at most; exact for the listed ones."""
+        listed = dict(zip(self.values, self.counts, strict=True))
+        bounds = np.full(len(texts), self.rest_most if self.rest_most is not None else np.iinfo(np.int64).max)
+        if self.buckets:
+            bounds = np.minimum(bounds, unpack(self.buckets)[_bucket(texts)])
+        return [listed.get(text, bound) for text, bound in zip(texts, bounds.tolist(), strict=True)]
 
 
 def is_prose(column: pa.ChunkedArray, known: Categorical) -> bool:
@@ -103,7 +117,7 @@ def summarize_text(column: pa.ChunkedArray, known: Categorical, order: Order | N
     vocabulary = _vocabulary(taken.filter(_booleans(own)))
     measured = measure_text(taken, vocabulary)
     measured["unknown_words"][own] = np.nan
-    kept = _frequent(known)
+    kept, every = _frequent(known), arrow.categories(column)
     rest = known.counts[len(kept)] if len(kept) < len(known.counts) else 1
     return Text(
         parts={part: _sketch(values, places) for part, values in measured.items()},
@@ -111,7 +125,21 @@ def summarize_text(column: pa.ChunkedArray, known: Categorical, order: Order | N
         values=known.values[: len(kept)],
         counts=known.counts[: len(kept)],
         rest_most=rest,
+        buckets=_buckets(every.values, np.bincount(every.codes, minlength=len(every.values)), kept),
     )
+
+
+def _bucket(texts: Sequence[str]) -> NDArray[np.int64]:
+    return (hashes_of(list(texts)) % np.uint64(BUCKETS)).astype(np.int64)
+
+
+def _buckets(texts: Sequence[str], counts: NDArray[np.int64], listed: Sequence[str]) -> bytes:
+    """Rows (texts,) by the bucket of their text, listed ones left out."""
+    known = set(listed)
+    others = [place for place, text in enumerate(texts) if text not in known]
+    held = np.zeros(BUCKETS, np.int64)
+    np.add.at(held, _bucket([texts[place] for place in others]), counts[others])
+    return pack(held)
 
 
 def _first_half(n: int, places: Order | None) -> NDArray[np.bool_]:
@@ -226,14 +254,20 @@ def count_like(known: Text, column: pa.ChunkedArray) -> Text:
     column = whole(column).drop_null()
     measured = measure_text(column, known.vocabulary)
     taken = arrow.categories(column)
-    seen = dict(zip(taken.values, np.bincount(taken.codes, minlength=len(taken.values)).tolist(), strict=True))
-    rest = max((count for value, count in seen.items() if value not in set(known.values)), default=0)
+    counts = np.bincount(taken.codes, minlength=len(taken.values))
+    seen = dict(zip(taken.values, counts.tolist(), strict=True))
     return msgspec.structs.replace(
         known,
         parts={part: count_sketch(known.parts[part], values[~np.isnan(values)]) for part, values in measured.items()},
         counts=tuple(seen.get(value, 0) for value in known.values),
-        rest_most=rest,
+        rest_most=None,
+        buckets=_buckets(taken.values, counts, known.values),
     )
+
+
+def framed(known: Text) -> Text:
+    """A column that chose its frame itself, as if it had been counted on it; but `unknown_words` is of one half."""
+    return msgspec.structs.replace(known, rest_most=None)
 
 
 def frame_of(known: Text) -> tuple[object, ...]:
@@ -242,14 +276,15 @@ def frame_of(known: Text) -> tuple[object, ...]:
 
 
 def add(a: Text, b: Text) -> Text:
-    """Both as one. Raises ValueError if their frames differ."""
-    if a.vocabulary != b.vocabulary or a.values != b.values:
+    """Both as one, exactly. Raises ValueError if their frames differ."""
+    if frame_of(a) != frame_of(b):
         raise ValueError("texts counted in other frames do not add")
     return msgspec.structs.replace(
         a,
         parts={part: add_sketches(one, b.parts[part]) for part, one in a.parts.items()},
         counts=tuple(x + y for x, y in zip(a.counts, b.counts, strict=True)),
-        rest_most=a.rest_most + b.rest_most,
+        rest_most=None,
+        buckets=pack(unpack(a.buckets) + unpack(b.buckets)),
     )
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.drift import columns as arrow
+from mlops_cli.core.drift.summaries.packing import pack_signed, unpack_signed
 from mlops_cli.core.drift.summaries.sketch import Sketch, sketch
 from mlops_cli.core.drift.summaries.sketch import add as add_sketches
 from mlops_cli.core.drift.summaries.sketch import count_like as count_sketch
 from mlops_cli.core.drift.summaries.sketch import frame_of as frame_of_sketch
 from mlops_cli.core.stats.dependence import autocorrelation_time
-from mlops_cli.core.stats.kernel import CHUNK, features, frequencies, median_bandwidth
+from mlops_cli.core.stats.kernel import (
+    CHUNK,
+    PIECE_BITS,
+    exact_products,
+    feature_codes,
+    feature_step,
+    frequencies,
+    median_bandwidth,
+    power_of_two,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,14 +64,17 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors of `width` numbers. `components` are sketches of each dimension, or of the rows' products with
     `projection` float32[width, c], whose columns are principal components; without one, of the dimensions.
 
-    Of the 2 x 64 features at `bandwidth` (kernel.py): `mean` float64[k], and `covariance` float32[k (k + 1) / 2], the
-    upper triangle by rows. `time` is their autocorrelation time, in rows.
+    Of the 2 x 64 features at `bandwidth`, as integers (kernel.py): `sums` (k,), and `products` (k (k + 1) / 2), the
+    sums of products of two, the upper triangle by rows; both packed. In profiles of version 1 `mean` float64[k] and
+    `covariance` float32[k (k + 1) / 2] instead. `time` is their autocorrelation time, in rows.
     """
 
     width: int
     components: tuple[Sketch, ...] = ()
     projection: bytes = b""
     bandwidth: float = 1.0
+    sums: bytes = b""
+    products: bytes = b""
     mean: bytes = b""
     covariance: bytes = b""
     n: int = 0
@@ -69,25 +82,56 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
 
     def moments(self) -> tuple[Array, Array]:
         """mean (k,), covariance (k, k)."""
-        mean = np.frombuffer(self.mean, "<f8").astype(np.float64)
-        full = np.zeros((len(mean), len(mean)))
-        full[np.triu_indices(len(mean))] = np.frombuffer(self.covariance, "<f4")
-        return mean, full + np.triu(full, 1).T
+        if not self.sums:
+            mean = np.frombuffer(self.mean, "<f8").astype(np.float64)
+            return mean, _square(np.frombuffer(self.covariance, "<f4").astype(np.float64), len(mean))
+        step, n = feature_step(FREQUENCIES), max(1, self.n)
+        mean = unpack_signed(self.sums) / n
+        second = _square(unpack_signed(self.products) / n, len(mean))
+        return mean * step, (second - np.outer(mean, mean)) * step**2
 
     def projected(self, values: Rows) -> Array:
-        """The components (n, c) of vectors (n, width)."""
+        """The components (n, c) of vectors (n, width). Each depends on its row alone, to the last bit."""
         if not self.projection:
             return values.astype(np.float64)
         axes = np.frombuffer(self.projection, "<f4").reshape(self.width, -1).astype(np.float64)
-        return np.concatenate([values[at : at + CHUNK].astype(np.float64) @ axes for at in _starts(len(values))])
+        scale, whole = power_of_two(self.bandwidth), np.rint(axes * 2.0**PIECE_BITS)
+        parts = []
+        for at in _starts(len(values)):
+            high, low = exact_products(values[at : at + CHUNK].astype(np.float64), whole, scale)
+            parts.append((high * 2.0**PIECE_BITS + low) * (scale * 2.0 ** (-2 * PIECE_BITS)))
+        return np.concatenate(parts)
+
+    def codes(self, values: Rows) -> NDArray[np.int16]:
+        """The random features (n, k) of vectors (n, width), as integers."""
+        drawn = frequencies(self.width, FREQUENCIES)
+        parts = [
+            feature_codes(values[at : at + CHUNK].astype(np.float64), drawn, self.bandwidth)
+            for at in _starts(len(values))
+        ]
+        return np.concatenate(parts)
 
     def features(self, values: Rows) -> Array:
         """The random features (n, k) of vectors (n, width)."""
-        drawn = frequencies(self.width, FREQUENCIES)
-        parts = [
-            features(values[at : at + CHUNK].astype(np.float64), drawn, self.bandwidth) for at in _starts(len(values))
-        ]
-        return np.concatenate(parts)
+        return self.codes(values).astype(np.float64) * feature_step(FREQUENCIES)
+
+
+def _square(triangle: Array, k: int) -> Array:
+    """The symmetric matrix (k, k) of an upper triangle by rows."""
+    full = np.zeros((k, k))
+    full[np.triu_indices(k)] = triangle
+    return full + np.triu(full, 1).T
+
+
+def _sums(codes: NDArray[np.int16]) -> dict[str, bytes]:
+    """Sums and sums of products of codes (n, k) under 2^11, n < 2^40: exact, since those of a chunk are under 2^53."""
+    k = codes.shape[1]
+    products = np.zeros((k, k), np.int64)
+    for at in _starts(len(codes)):
+        chunk = codes[at : at + CHUNK].astype(np.float64)
+        products += (chunk.T @ chunk).astype(np.int64)
+    sums = codes.sum(axis=0, dtype=np.int64)
+    return {"sums": pack_signed(sums), "products": pack_signed(products[np.triu_indices(k)])}
 
 
 def _starts(rows: int) -> range:
@@ -136,30 +180,32 @@ def summarize_vectors(taken: Vectors, width: int, order: Order | None) -> Vector
     axes = _principal(looked) if width > ALL_COMPONENTS else None
     known = Vector(
         width=width,
-        projection=axes.astype("<f4").tobytes() if axes is not None else b"",
+        # On the grid of the exact products: nothing is rounded off any more.
+        projection=(np.rint(axes * 2.0**PIECE_BITS) * 2.0**-PIECE_BITS).astype("<f4").tobytes()
+        if axes is not None
+        else b"",
         bandwidth=median_bandwidth(looked),
         n=len(values),
     )
-    found = known.features(values)
-    mean = found.mean(axis=0)
-    covariance = np.cov(found.T, bias=True)
+    codes = known.codes(values)
     components = known.projected(values)
     places = arrow.in_time(np.arange(len(values)), taken.present, order) if order is not None else None
     return msgspec.structs.replace(
         known,
         components=tuple(sketch(one, one[places] if places is not None else None) for one in components.T),
-        mean=mean.astype("<f8").tobytes(),
-        covariance=covariance[np.triu_indices(len(mean))].astype("<f4").tobytes(),
-        time=features_time(found, places),
+        **_sums(codes),
+        time=features_time(codes, places),
     )
 
 
-def features_time(found: Array, places: Order | None) -> float:
+def features_time(found: NDArray[Any], places: Order | None) -> float:
     """The autocorrelation time of features (n, k), pooled over some of them; 1 without order."""
     if places is None:
         return 1.0
     step = max(1, found.shape[1] // TIMED)
-    return autocorrelation_time(*(found[places, column] for column in range(0, found.shape[1], step)))
+    return autocorrelation_time(
+        *(found[places, column].astype(np.float64) for column in range(0, found.shape[1], step))
+    )
 
 
 def _principal(looked: Array) -> Array:
@@ -174,44 +220,41 @@ def _principal(looked: Array) -> Array:
 
 
 def count_like(known: Vector, taken: Vectors) -> Vector:
-    """Other vectors in the frame of `known`: its projection, edges, bandwidth."""
-    if not len(taken.values):
-        k = len(known.moments()[0])
-        empty = {"mean": np.zeros(k).tobytes(), "covariance": np.zeros(k * (k + 1) // 2, "<f4").tobytes()}
-        components = tuple(count_sketch(one, np.empty(0)) for one in known.components)
-        return msgspec.structs.replace(known, n=0, components=components, **empty)
-    found, projected = known.features(taken.values), known.projected(taken.values)
+    """Other vectors in the frame of `known`: its projection, edges, bandwidth. Counting parts and adding them gives the
+    same bytes. A frame without a vector has no edges, and nothing is counted on it."""
+    if not known.components:
+        return known
+    projected = known.projected(taken.values)
     return msgspec.structs.replace(
         known,
         n=len(taken.values),
         components=tuple(
             count_sketch(sketched, one) for sketched, one in zip(known.components, projected.T, strict=True)
         ),
-        mean=found.mean(axis=0).astype("<f8").tobytes(),
-        covariance=np.cov(found.T, bias=True)[np.triu_indices(found.shape[1])].astype("<f4").tobytes(),
+        **_sums(known.codes(taken.values)),
+        mean=b"",
+        covariance=b"",
     )
 
 
 def frame_of(known: Vector) -> tuple[object, ...]:
     """What one reference decided, and others are counted on."""
     components = tuple(frame_of_sketch(one) for one in known.components)
-    return known.width, known.projection, known.bandwidth, known.time, components
+    return known.width, known.projection, known.bandwidth, components, known.time
 
 
 def add(a: Vector, b: Vector) -> Vector:
-    """Both as one: counts exactly, moments up to rounding. Raises ValueError if their frames differ."""
-    if (a.width, a.projection, a.bandwidth) != (b.width, b.projection, b.bandwidth):
+    """Both as one, exactly. Raises ValueError if their frames differ."""
+    if frame_of(a) != frame_of(b):
         raise ValueError("vectors counted in other frames do not add")
-    (mean_a, cov_a), (mean_b, cov_b), n = a.moments(), b.moments(), a.n + b.n
-    if n == 0:
-        return a
-    gap, share = mean_b - mean_a, b.n / n
-    mean = mean_a + share * gap
-    covariance = (1 - share) * cov_a + share * cov_b + share * (1 - share) * np.outer(gap, gap)
     return msgspec.structs.replace(
         a,
-        n=n,
+        n=a.n + b.n,
         components=tuple(add_sketches(x, y) for x, y in zip(a.components, b.components, strict=True)),
-        mean=mean.astype("<f8").tobytes(),
-        covariance=covariance[np.triu_indices(len(mean))].astype("<f4").tobytes(),
+        sums=_added(a.sums, b.sums),
+        products=_added(a.products, b.products),
     )
+
+
+def _added(a: bytes, b: bytes) -> bytes:
+    return pack_signed(unpack_signed(a) + unpack_signed(b))
