@@ -84,6 +84,9 @@ UNCHANGED: dict[str, Callable[[Generator], Losses]] = {
     "quiet, rate 0.1": quiet,
     "quiet, rate 0.3": lambda generator: quiet(generator, rate=0.3),
     "squared errors": squared,
+    "waves, phi 0.5": lambda generator: waves(generator, phi=0.5),
+    "waves, phi 0.7": lambda generator: waves(generator, phi=0.7),
+    "waves, phi 0.83": lambda generator: waves(generator, phi=0.83),  # River's ADWIN alarms on about a third
     "waves, phi 0.9": waves,
     "waves, phi 0.99": lambda generator: waves(generator, phi=0.99),
     "moods of 30 rows": moods,
