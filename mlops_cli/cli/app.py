@@ -47,6 +47,10 @@ def run(arguments: list[str], session: Session) -> int:
         raise KeyboardInterrupt from None
     except typer.TyperException as error:
         return _explain(error)
+    except SystemExit as error:  # what Typer makes of a reader that went away; main() answers as a shell expects
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
     if code == Exit.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt; main() says so
         raise KeyboardInterrupt
     sys.stdout.flush()

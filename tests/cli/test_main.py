@@ -153,3 +153,15 @@ def test_the_readme_lists_the_exit_codes_of_the_enum() -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text()
     rows = dict(re.findall(r"^\| (\d+) \| ([^|]+?) \|$", text, re.MULTILINE))
     assert sorted(map(int, rows)) == sorted(map(int, Exit))
+
+
+@pytest.mark.parametrize("words", [("--help",), ("drift", "check", "--help"), ("runs", "list")])
+def test_a_reader_that_went_away_ends_every_command_as_a_shell_expects(words: tuple[str, ...], here: Path) -> None:
+    (here / "mlo.yaml").write_text("name: x\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([sys.executable, "-m", "mlops_cli", *words], stdout=writer, cwd=here, check=False)
+    finally:
+        os.close(writer)
+    assert ended.returncode == 141
