@@ -94,9 +94,22 @@ def test_the_loop_works_as_it_is_typed(tmp_path: Path) -> None:
     assert "points back at version 1" in done.stdout
 
 
+def test_files_are_compared_without_a_model_as_it_is_typed(tmp_path: Path) -> None:
+    block = blocks("bash")[2]
+    for name, month in (("march", "03"), ("april", "04"), ("may", "05")):
+        shutil.copy(ROOT / "examples" / "flights" / "months" / f"2013-{month}.parquet", tmp_path / f"{name}.parquet")
+    done = subprocess.run(
+        ["bash", "-e", "-c", block], cwd=tmp_path, env=environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "april.parquet against march.parquet" in done.stdout
+    assert (tmp_path / "may.html").exists()
+    assert not (tmp_path / ".mlo").exists()
+
+
 def test_a_dvc_project_moves_over_as_it_is_typed(tmp_path: Path) -> None:
     """One that nobody needs DVC to make: a file, and what DVC writes beside it."""
-    _, move = blocks("bash")
+    _, move, _ = blocks("bash")
     project = tmp_path / "project"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc" / "config").touch()

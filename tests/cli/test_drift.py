@@ -269,7 +269,7 @@ def test_other_columns_are_a_finding_and_none_at_all_an_error(mlo: Any, project:
     assert "the reference does not have it" in some.stdout
     pq.write_table(pa.table({"a": [1], "b": [2]}), project / "none.parquet")
     none = mlo("drift", "check", "--current", "none.parquet", exit_code=2)
-    assert "none of the model's columns; it has a, b" in none.stderr
+    assert "none of the reference's columns; it has a, b" in none.stderr
     assert "temp, carrier" in none.stderr
 
 

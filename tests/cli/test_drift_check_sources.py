@@ -145,7 +145,7 @@ def test_a_query_of_a_database_is_checked_and_the_database_is_only_read(mlo: Any
         (("--sql", "copy (select 1) to 'out.csv'"), 2, "the query is no SELECT, but COPY"),
         (("--sql", "select temp, temp from 'april.parquet'"), 2, "two columns named temp"),
         (("--sql", "from 'april.parquet' where temp > 1e9"), 4, "a query holds no rows to check"),
-        (("--sql", "select 1 as other"), 2, "none of the model's columns"),
+        (("--sql", "select 1 as other"), 2, "none of the reference's columns"),
     ],
 )
 def test_a_query_that_gives_no_rows_to_check_says_why(

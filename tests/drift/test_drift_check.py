@@ -162,7 +162,7 @@ def test_whole_numbers_where_floats_were_are_no_change_of_kind() -> None:
 
 
 def test_rows_of_another_table_are_an_error_that_names_both() -> None:
-    with pytest.raises(UsageError, match="none of the model's columns; it has a, b") as caught:
+    with pytest.raises(UsageError, match="none of the reference's columns; it has a, b") as caught:
         check(profile_of({"x": normal(0, N)}), pa.table({"a": [1], "b": [2]}))
     assert "give rows with x" in (caught.value.hint or "")
 

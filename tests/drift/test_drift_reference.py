@@ -18,11 +18,13 @@ from mlops_cli.core.errors import MloError, NotFound, UsageError
 from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.predictions.segment import Answered, encode, segment_name
 from mlops_cli.core.registry.records import Version
+from mlops_cli.core.retraining.policy import Rules as Policy
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.workflows.drift import check_windows
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest
 from mlops_cli.core.workflows.drift_reference import choose_reference
 from mlops_cli.core.workflows.drift_rows import rows_of
+from mlops_cli.core.workflows.findings import windows_of
 from mlops_cli.core.workflows.workspace import Workspace
 
 YAML = """\
@@ -189,6 +191,51 @@ def test_the_configured_reference_is_that_of_all_windows_and_the_first_ones_lack
     assert (newest.verdict, newest.rows_reference, newest.reference) == ("quiet", 300, "weekday:1")
     assert (before.verdict, before.rows, before.reference, before.event) == ("too_little", 300, "weekday:1", None)
     assert "weekday:1 holds 0 rows" in before.notes[0]
+
+
+@pytest.mark.parametrize(("reference", "verdict"), [("training", "drift"), ("weekday:1", "quiet")])
+def test_the_windows_that_retraining_rests_on_have_the_configured_reference(
+    project: Path, log: Log, reference: str, verdict: str
+) -> None:
+    (project / "mlo.yaml").write_text(YAML.replace("24h,", f"24h, reference: {reference},"))
+    for days in (0, 7):
+        log(rows(days, 300), arrived=DAY - timedelta(days=days))
+    workspace = opened(project)
+    champion = workspace.registry.versions("flights")[0]
+    rules = Policy(triggers=("drift",), alarms=1, windows=1, cooldown_s=0)
+    (window,) = windows_of(workspace, champion, rules, record=False)
+    assert (window.verdict, window.rows) == (verdict, 300)
+
+
+def test_of_a_profile_made_without_a_model_the_columns_count_that_the_version_takes(
+    mlo: Any, project: Path, log: Log
+) -> None:
+    log(rows(1, 500))
+    pq.write_table(rows(2, 800).append_column("spare", pa.array(range(800))), project / "march.parquet")
+    mlo("drift", "profile", "march.parquet", "-o", "march.profile")
+    document = mlo("drift", "check", "--reference", "march.profile", "--json").json
+    assert ({column["column"] for column in document["columns"]}, document["schema"]) == ({"temp", "carrier"}, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temp": None}, "march.profile has no column temp, of which flights@1 takes floats"),
+        ({"temp": pa.array(["warm"] * 800)}, "march.profile holds strings in temp, of which flights@1 takes floats"),
+    ],
+)
+def test_a_profile_of_other_columns_is_refused(
+    mlo: Any, project: Path, log: Log, change: dict[str, Any], said: str
+) -> None:
+    log(rows(1, 500))
+    table = rows(2, 800).drop_columns(["temp"])
+    for name, values in change.items():
+        table = table if values is None else table.append_column(name, values)
+    pq.write_table(table, project / "march.parquet")
+    mlo("drift", "profile", "march.parquet", "-o", "march.profile")
+    answer = mlo("drift", "check", "--reference", "march.profile", exit_code=2)
+    assert said in answer.stderr
+    assert "mlo drift profile ROWS --like flights@1" in answer.stderr
 
 
 def test_a_file_of_rows_is_profiled_as_the_version_takes_them(mlo: Any, project: Path, log: Log) -> None:

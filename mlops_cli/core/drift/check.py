@@ -153,7 +153,8 @@ def _refuse_other_rows(profile: Profile, window: Window) -> None:
     names = [column.name for column in profile.columns]
     if names and not any(name in window for name in names):
         raise UsageError(
-            f"the window has none of the model's columns; it has {', '.join(window.schema.names[:8]) or 'none at all'}",
+            "the window has none of the reference's columns; it has "
+            + (", ".join(window.schema.names[:8]) or "none at all"),
             hint=f"give rows with {', '.join(names[:8])}",
         )
 
