@@ -193,6 +193,7 @@ def test_rows_are_counted_on_the_frame_of_a_version(mlo: Any, files: Path) -> No
         (("damaged.profile",), 7, "damaged.profile: the drift profile is damaged"),
         (("torn.profile",), 7, "torn.profile: the drift profile is damaged: what it holds of temp does not fit"),
         (("later.profile",), 7, "has version 99"),
+        (("march.parquet", "./march.parquet"), 2, "march.parquet is given twice"),
         (("empty.parquet",), 4, "empty.parquet holds no rows"),
         (("march.parquet", "other.parquet"), 5, "other.parquet: the rows have no column temp"),
         (("march.parquet", "--like", "april.parquet"), 2, "april.parquet is no profile"),

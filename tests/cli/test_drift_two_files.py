@@ -103,6 +103,10 @@ def test_csv_against_parquet_keeps_texts_of_digits_as_texts(mlo: Any, here: Path
 
 
 def test_a_profile_without_rows_is_a_reference_as_well(mlo: Any, files: Path) -> None:
+    mlo("drift", "profile", "march.parquet", "-o", "timeless.profile")
+    timeless = ("--current", "april.parquet", "--reference", "timeless.profile")
+    (note,) = mlo("drift", "check", *timeless, "--json", exit_code=3).json["notes"]
+    assert note.startswith("the reference was profiled without a clock: rows are taken as independent")
     mlo("drift", "profile", "march.parquet", "--time", "at", "-o", "march.profile")
     (files / "march.parquet").unlink()
     known = ("--current", "april.parquet", "--reference", "march.profile")

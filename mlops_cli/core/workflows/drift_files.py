@@ -20,21 +20,23 @@ from mlops_cli.core.workflows.drift_reference import Reference, no_rows_of, read
 from mlops_cli.core.workflows.resolve import resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
 
+_CLOCKLESS = "the reference was profiled without a clock"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is compared, and with what. `reference` is chosen later where a model is asked about."""
+    """What is compared, and with what. `reference` is chosen later where a model is asked about; `unordered` says why
+    nothing puts its rows in order, if so it is."""
 
     asked: Asked
     reference: Reference | None = None
     notes: tuple[str, ...] = ()
+    unordered: str = NO_CLOCK
 
     def all_notes(self, found: Sequence[str]) -> tuple[str, ...]:
         """The notes of a check in the words that fit: where no model is asked about, no prediction is missed."""
-        if self.reference is None:
-            return tuple(found)
-        told = [note.replace(NO_CLOCK, "no --time says when") for note in found if note != NO_PREDICTIONS]
-        return (*self.notes, *told)
+        told = [note.replace(NO_CLOCK, self.unordered) for note in found]
+        return (*self.notes, *(note for note in told if self.reference is None or note != NO_PREDICTIONS))
 
 
 def compared(workspace: Workspace, request: DriftRequest) -> Comparison:
@@ -59,13 +61,14 @@ def compared(workspace: Workspace, request: DriftRequest) -> Comparison:
             f"--time names the clock of files that are compared without a model, and {asked.title} is asked about",
             hint="leave it out: model.time in mlo.yaml is the clock of a version, from when it is registered",
         )
-    return Comparison(asked)
+    return Comparison(asked, unordered=_CLOCKLESS if asked.time else NO_CLOCK)
 
 
 def _of_file(workspace: Workspace, request: DriftRequest, notes: tuple[str, ...]) -> Comparison:
     path = workspace.root / str(request.reference)
     name = shown(workspace, path)
     profile = read_profile(path)
+    unordered = _CLOCKLESS if profile is not None else "no --time says when"
     if profile is not None:
         refuse_other_clock(profile, request.time, name)
         reference = Reference(profile, name, lambda: no_rows_of(name))
@@ -82,7 +85,7 @@ def _of_file(workspace: Workspace, request: DriftRequest, notes: tuple[str, ...]
         named=False,
         time=profile.time or profile.time_missing,
     )
-    return Comparison(asked, reference, notes)
+    return Comparison(asked, reference, notes, unordered)
 
 
 # -- profiles of files, without a model ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.digest import digest_bytes
 from mlops_cli.core.base.files import write_atomic
+from mlops_cli.core.base.names import repeated
 from mlops_cli.core.drift.contents import ColumnContents, contents_of
 from mlops_cli.core.drift.merging import frame_digest, merge, profile_like
 from mlops_cli.core.drift.profile import Profile
@@ -81,6 +82,7 @@ def profile_files(workspace: Workspace, request: ProfileRequest) -> Profiled:
     not fit, IntegrityError for a damaged profile, TooLittleData for a first file without rows.
     """
     _refuse_overwriting(workspace, request)
+    _refuse_twice(workspace, request.files)
     frame, like = _like(workspace, request)
     made: list[Profile] = []
     parts: list[Part] = []
@@ -146,6 +148,12 @@ def _refuse_overwriting(workspace: Workspace, request: ProfileRequest) -> None:
         raise WouldOverwrite(f"{name} exists", hint="name another file with -o, or replace it with --force")
     if not begins_as_profile(request.out):
         raise WouldOverwrite(f"{name} is no profile, which alone -o --force replaces", hint="name another file with -o")
+
+
+def _refuse_twice(workspace: Workspace, files: Sequence[Path]) -> None:
+    twice = repeated([str(path.resolve()) for path in files])
+    if twice:
+        raise UsageError(f"{shown(workspace, Path(twice[0]))} is given twice", hint="its rows would count twice")
 
 
 def _written(
