@@ -50,8 +50,10 @@ def measure_text_column(
         sizes.append(size)
     measured.sizes = widest(sizes)
     measured.tests += tests
-    if measured.sizes is not None:
-        measured.tests.append(_atom_test(known, n, values, measured.sizes, rules))
+    # Of the reference's words one half is known, of its texts all.
+    whole_texts = widest([size for test, size in zip(tests, sizes, strict=True) if test.part != "unknown_words"])
+    if whole_texts is not None:
+        measured.tests.append(_atom_test(known, n, values, whole_texts, rules))
     leading = max(tests, key=lambda test: test.effect, default=None)
     if leading is not None:
         numbers = found[leading.part]
