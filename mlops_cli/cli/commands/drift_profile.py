@@ -10,7 +10,7 @@ from mlops_cli.cli import complete
 from mlops_cli.cli.context import open_context
 
 _FILES = typer.Argument(
-    ..., metavar="FILE...", help="Rows, as of mlo drift check --current; or profiles, which are merged."
+    ..., metavar="FILE", help="Rows, as of mlo drift check --current; or profiles, which are merged."
 )
 _OUT = typer.Option(None, "-o", "--out", metavar="FILE", help="Write the profile there; without it nothing is written.")
 _LIKE = typer.Option(
@@ -33,9 +33,9 @@ def profile(
 ) -> None:
     """Keep of rows what a drift check needs: counts, edges and frequent values.
 
-    No model is needed. A profile is a reference (mlo drift check --reference), whose rows may then be deleted. Profiles
-    that were counted on one frame add up to the bytes of one pass over all rows: the first file gives the frame of the
-    others, or --like.
+    No model is needed. A profile is a reference (mlo drift check --reference) that holds no rows. Profiles that were
+    counted on one frame add up to the bytes of one pass over all rows: the first file gives the frame of the others, or
+    --like.
 
     \b
     Examples:
