@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import drift_kinds
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
+from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.merging import frame_digest, merge, profile_like
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.drift.profiling import make_profile
@@ -143,6 +145,26 @@ def test_the_frame_is_counted_on_itself_and_added_to_the_days_after() -> None:
     counted = np.unique(np.concatenate([first["c"].to_numpy(), second["c"].to_numpy()]), return_counts=True)[1]
     assert rest.singletons == pytest.approx(int(np.sum(counted == 1)), rel=0.2)
     assert len(both.to_bytes()) < 3 * 64 * 1024
+
+
+def test_a_merged_profile_of_every_kind_is_one_to_check_against() -> None:
+    tables = [drift_kinds.table(drift_kinds.rows(np.random.default_rng(seed), 1500)) for seed in (1, 2, 3)]
+    known = drift_kinds.profile_of(drift_kinds.rows(np.random.default_rng(0), 1500))
+    both = Profile.from_bytes(merge([known, *(profile_like(known, one) for one in tables)]).to_bytes())
+    week = drift_kinds.rows(np.random.default_rng(4), 1200, 20_070, 7)
+    assert check(both, drift_kinds.table(week)).alarms == ()
+    for name in ("N/A in 5%", "mean 0.5 sigma in 10% of dimensions", "six hours later"):
+        column, change = drift_kinds.DRIFTS[name]
+        moved = dict(week)
+        change(moved, np.random.default_rng(5))
+        assert check(both, drift_kinds.table(moved)).alarms == (column,)
+
+
+def test_a_frame_without_a_vector_counts_none() -> None:
+    empty = pa.table({"v": pa.array([None, None], pa.list_(pa.float32(), 3))})
+    known = make_profile(empty, inputs=[Column("v", "vector", True)])
+    more = profile_like(known, pa.table({"v": pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float32(), 3))}))
+    assert check(merge([known, more]), empty).alarms == ()
 
 
 def test_profiles_of_different_frames_are_a_clear_error() -> None:
