@@ -49,7 +49,12 @@ _TOGETHER = typer.Option(
 _HTML = typer.Option(None, "--html", metavar="FILE", help="Write a report of one HTML file as well.")
 _OUT = typer.Option(Path("drift.html"), "-o", "--out", metavar="FILE", help="The HTML file to write.")
 _WINDOWS = typer.Option(
-    None, "--windows", metavar="N", min=0, help="How many more windows the report shows (8), each a check of its own."
+    None,
+    "--windows",
+    metavar="N",
+    min=0,
+    max=1000,
+    help="How many more windows the report shows (8), each a check of its own.",
 )
 _ALL = typer.Option(False, "--all", help="Show every column, quiet ones as well.")
 _FORCE = typer.Option(False, "--force", help="Replace the HTML file if it exists.")

@@ -24,7 +24,7 @@ def performance(
     ctx: typer.Context,
     ref: str = _REF,
     window: str = typer.Option("", "--window", metavar="24h", help="How long a window is; drift.window by default."),
-    windows: int = typer.Option(7, "--windows", min=1, metavar="N", help="How many closed windows to show."),
+    windows: int = typer.Option(7, "--windows", min=1, max=1000, metavar="N", help="How many closed windows to show."),
     labels: Path | None = _LABELS,
     metric: str = typer.Option("", "--metric", metavar="NAME", help="What decides; retrain.metric by default."),
     estimate: bool = typer.Option(False, "--estimate", help="Estimate a regression's losses without labels as well."),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from mlops_cli.core.base.clock import parse_when
-from mlops_cli.core.drift.periods import Period, between
+from mlops_cli.core.drift.periods import Period, between, moved
 from mlops_cli.core.errors import UsageError
 
 Choice = Literal["training", "file", "window", "weekday", "season"]
@@ -64,7 +64,7 @@ class Named:
 def same_weekday(window: Period, weeks: int) -> tuple[Period, ...]:
     """The same place in each of the weeks before; windows over a week go back by as many weeks as they cover."""
     step = math.ceil(window.length / WEEK) * WEEK
-    return tuple(Period(window.start - k * step, window.end - k * step) for k in range(1, weeks + 1))
+    return tuple(window.back(k * step) for k in range(1, weeks + 1))
 
 
 def same_season(window: Period, years: int) -> tuple[Period, ...]:
@@ -74,10 +74,12 @@ def same_season(window: Period, years: int) -> tuple[Period, ...]:
             "a window of more than a year has no season", hint="give a shorter --window, or another --reference"
         )
     starts = [_years_before(window.start, k) for k in range(1, years + 1)]
-    return tuple(Period(start, start + window.length) for start in starts)
+    return tuple(Period(start, moved(start, window.length)) for start in starts)
 
 
 def _years_before(time: datetime, years: int) -> datetime:
+    if time.year <= years:
+        raise UsageError(f"{years} years before {time:%Y-%m-%d} is before the year 1", hint="look at fewer years")
     try:
         return time.replace(year=time.year - years)
     except ValueError:  # 29 February

@@ -13,7 +13,7 @@ from datetime import timedelta
 import msgspec
 
 from mlops_cli.core.drift.family import check_family
-from mlops_cli.core.drift.periods import Period, last_closed
+from mlops_cli.core.drift.periods import Period, last_closed, moved
 from mlops_cli.core.drift.records import DriftAnswer, Verdict
 from mlops_cli.core.errors import Exit, TooLittleData
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
@@ -86,7 +86,7 @@ def check_windows(workspace: Workspace, ref: str | None, count: int, *, record: 
         else:
             nothing = dataclasses.replace(rows, period=period)
             answers.append(_nothing(asked, nothing, "no prediction arrived in this window"))
-        period = Period(period.start - timedelta(seconds=asked.length_s), period.start)
+        period = Period(moved(period.start, -timedelta(seconds=asked.length_s)), period.start)
     return answers[::-1]
 
 

@@ -61,6 +61,7 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
 def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:
     """From the options of `mlo drift` by their names; paths are relative to `folder`."""
     known: dict[str, Any] = {name: typed[name] for name in DriftRequest.__struct_fields__ if typed.get(name)}
+    known |= {"sql": typed["sql"]} if typed.get("sql") is not None else {}  # an empty query is no window of the log
     known |= {"windows": typed["windows"]} if typed.get("windows") is not None else {}  # 0 is an answer, too
     known |= {name: folder / known[name] for name in ("current", "db", "html") if name in known}
     if Named.parse(known.get("reference", "training")).choice == "file":

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mlops_cli.core.drift.periods import Period, last_closed
+from mlops_cli.core.drift.periods import Period, last_closed, moved
 from mlops_cli.core.drift.records import DriftAnswer
+from mlops_cli.core.errors import UsageError
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest
 from mlops_cli.core.workflows.drift_rows import Rows, logged_rows, rows_between
 
@@ -46,11 +47,11 @@ def _before(asked: Asked, rows: Rows, count: int) -> list[Rows]:
     assert rows.period is not None  # noqa: S101 - rows of the log have one
     start = rows.period.start
     while len(found) < count and empty < 2:
-        one = logged_rows(asked, Period(start - length, start), rows.log)
+        one = logged_rows(asked, Period(moved(start, -length), start), rows.log)
         empty = 0 if one.inputs.rows else empty + 1
         if one.inputs.rows:
             found.append(one)
-        start = one.period.start if one.period is not None and one.inputs.rows else start - length
+        start = one.period.start if one.period is not None and one.inputs.rows else moved(start, -length)
     return found[::-1]
 
 
@@ -61,8 +62,11 @@ def _of_file(asked: Asked, rows: Rows, count: int) -> list[Rows]:
     ends = _ends(rows.inputs.read(name))
     if ends is None:
         return []
-    whole = Period(ends[0], ends[1] + timedelta(microseconds=1))
-    periods = _cut(whole, asked.length_s, count)
+    try:
+        whole = Period(ends[0], moved(ends[1], timedelta(microseconds=1)))
+        periods = _cut(whole, asked.length_s, count)
+    except UsageError:
+        return []  # times at the ends of the calendar are no windows to look at one by one
     if len(periods) < 2:
         return []  # the rows are one window, which the page shows anyway
     return [
@@ -78,7 +82,7 @@ def _ends(times: Any) -> tuple[datetime, datetime] | None:
 
     try:
         found = pc.min_max(times.cast(pa.timestamp("us", tz="UTC"), safe=False)).as_py()
-    except pa.ArrowException:
+    except (pa.ArrowException, OverflowError, ValueError):  # no times, or some beyond the years 1 to 9999
         return None
     if found["min"] is None:
         return None
@@ -91,5 +95,5 @@ def _cut(whole: Period, length_s: float, count: int) -> list[Period]:
     newest = last_closed(whole.end - timedelta(microseconds=1), length_s).next
     length, periods = timedelta(seconds=length_s), [newest]
     while len(periods) < count and periods[-1].start > whole.start:
-        periods.append(Period(periods[-1].start - length, periods[-1].start))
+        periods.append(Period(moved(periods[-1].start, -length), periods[-1].start))
     return periods[::-1]

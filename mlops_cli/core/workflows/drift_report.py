@@ -10,7 +10,7 @@ import msgspec
 from mlops_cli.core.base.files import write_atomic
 from mlops_cli.core.drift.records import DriftAnswer
 from mlops_cli.core.drift.report.page import drift_report
-from mlops_cli.core.errors import WouldOverwrite
+from mlops_cli.core.errors import UsageError, WouldOverwrite
 from mlops_cli.core.reports.html import render
 from mlops_cli.core.workflows.drift_asked import DriftRequest, shown
 from mlops_cli.core.workflows.workspace import Workspace
@@ -24,9 +24,13 @@ class DriftReport(msgspec.Struct, frozen=True):
 
 
 def refuse_overwriting(workspace: Workspace, request: DriftRequest) -> None:
-    """Raise WouldOverwrite if the report would replace a file that it may not."""
-    if request.html is not None and request.html.exists() and not request.force:
-        name = shown(workspace, request.html)
+    """Raise WouldOverwrite if the report would replace a file that it may not, UsageError for a folder."""
+    if request.html is None:
+        return
+    name = shown(workspace, request.html)
+    if request.html.is_dir():
+        raise UsageError(f"{name} is a folder", hint="name a file: drift.html")
+    if request.html.exists() and not request.force:
         raise WouldOverwrite(f"{name} exists", hint="name another file, or replace it with --force")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 REQUESTS, ROWS, LABELS = ("_request", "request_id", "request"), ("_row", "row"), ("label", "_label")
 LOOKED_BACK_DAYS = 92
+MOST_NESTED = 500
 _WORDS = {"true": True, "false": False}
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +71,16 @@ def record_feedback(workspace: Workspace, asked: Feedback) -> FeedbackAnswer:
             raise UsageError(
                 "there is nothing to record", hint="mlo feedback REQUEST_ID LABEL, or mlo feedback --file labels.csv"
             )
+        if asked.request_column or asked.row_column or asked.label_column:
+            raise UsageError("columns are named, and no file that has them", hint="give it with --file")
         labels, unlabelled, source = [Label(asked.request, asked.row, takes.text(asked.label))], 0, asked.request
     else:
         if asked.request is not None:
             raise UsageError("a request and a file are given", hint="give one of them")
+        if asked.row:
+            raise UsageError(
+                "--row is the row of one request, and a file is given", hint="name its column: --row-column"
+            )
         source = shown(workspace, asked.file)
         table = read_table(asked.file, source)
         labels, unlabelled = labels_of(table, takes, asked, source)
@@ -118,11 +127,12 @@ class LabelTaker(msgspec.Struct, frozen=True):
         """A label as the log writes it. Raises UsageError."""
         if self.task == "regression":
             return repr(self._number(value))
-        found = self._class(value) if self.classes else value
+        nested = isinstance(value, dict | list)
+        found = None if nested else self._class(value) if self.classes else value
         if found is None:
-            classes = ", ".join(map(str, self.classes))
+            classes = f"; its classes are {', '.join(map(str, self.classes))}" if self.classes else ""
             raise UsageError(
-                f"{value!r} is no class of {self.model}; its classes are {classes}",
+                f"{value!r} is no class of {self.model}{classes}",
                 hint="label the rows as the training data was labelled",
             )
         return str(found)
@@ -171,12 +181,25 @@ def read_table(path: Path, name: str) -> pa.Table:
         if suffix == ".csv":
             return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=texts, strings_can_be_null=True))
         if suffix in (".jsonl", ".ndjson", ".json"):
+            _refuse_nesting(path, name)
             return json.read_json(path)
         return parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ProjectError(
             f"{name} does not read as rows: {error}", hint="give a Parquet, CSV or JSON lines file"
         ) from None
+
+
+def _refuse_nesting(path: Path, name: str) -> None:
+    """Arrow's reader ends the whole process on values in many others. Raises ProjectError."""
+    depth = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            bare = _QUOTED.sub(b"", line)
+            opened = bare.count(b"[") + bare.count(b"{")
+            if depth + opened > MOST_NESTED:
+                raise ProjectError(f"{name}:{number} nests too deeply", hint="give one flat JSON object a line")
+            depth = max(0, depth + opened - bare.count(b"]") - bare.count(b"}"))
 
 
 def labels_of(table: pa.Table, takes: LabelTaker, asked: Feedback, source: str) -> tuple[list[Label], int]:
@@ -188,7 +211,10 @@ def labels_of(table: pa.Table, takes: LabelTaker, asked: Feedback, source: str) 
     values = _column(table, asked.label_column, wanted, "--label-column", source)
     has_rows = asked.row_column is not None or any(name in table.column_names for name in ROWS)
     rows = _column(table, asked.row_column, ROWS, "--row-column", source) if has_rows else None
-    ids = requests.cast(pa.string()).to_pylist()
+    try:
+        ids = requests.cast(pa.string()).to_pylist()
+    except pa.ArrowException:
+        raise UsageError(f"{source} holds {requests.type} for request ids", hint="request ids are texts") from None
     labels, unlabelled = [], 0
     for place, (request, row, value) in enumerate(
         zip(ids, _rows(rows, len(ids), source), values.to_pylist(), strict=True)
@@ -207,6 +233,8 @@ def labels_of(table: pa.Table, takes: LabelTaker, asked: Feedback, source: str) 
 
 def _column(table: pa.Table, named: str | None, usual: Sequence[str], option: str, source: str) -> pa.ChunkedArray:
     for name in (named,) if named else usual:
+        if table.column_names.count(name) > 1:
+            raise UsageError(f"{source} has two columns named {name}", hint="name each column once")
         if name in table.column_names:
             return table.column(name)
     looked = named or " or ".join(usual)
@@ -222,7 +250,9 @@ def _rows(column: pa.ChunkedArray | None, count: int, source: str) -> Iterator[i
     for place, value in enumerate(column.to_pylist()):
         if value is None:
             yield 0
-        elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        elif (isinstance(value, int) and not isinstance(value, bool)) or (
+            isinstance(value, float) and value.is_integer()
+        ):
             yield int(value)
         else:
             raise UsageError(

@@ -35,7 +35,7 @@ from mlops_cli.core.workflows.performance_rows import PREDICTION, SCORE, Answere
 from mlops_cli.core.workflows.resolve import bring_digest, resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
 
-WINDOWS = 7
+WINDOWS, MOST_WINDOWS = 7, 1000
 _EXITS: Mapping[PerformanceVerdict, Exit] = {
     "breach": Exit.WARNED,
     "quiet": Exit.DONE,
@@ -83,7 +83,7 @@ def check_performance(workspace: Workspace, request: PerformanceRequest) -> Perf
         return subject.answer(rows, (None,), request, source=shown(workspace, request.labels))  # type: ignore[arg-type]
     periods = _periods(workspace, request)
     source = Log.of(workspace)
-    labels = {place: label for place, (_, label) in read_labels(source.source, since=periods[0].start).labels.items()}
+    labels = _labels(workspace, source, periods[0])
     if table is not None:
         name = shown(workspace, request.labels)  # type: ignore[arg-type]
         given, _ = labels_of(table, LabelTaker.of(workspace), Feedback(), name)
@@ -103,26 +103,36 @@ def check_performance(workspace: Workspace, request: PerformanceRequest) -> Perf
 
 def performance_of(workspace: Workspace, model: str, period: Period) -> PerformanceAnswer | None:
     """The performance in one window of the log; None without labels, rows or a registered version."""
-    log = Log.of(workspace).source
+    log = Log.of(workspace)
     if ModelRef.parse(model).version is None:
         return None
     subject = Subject.of(workspace, model)
-    labels = {place: label for place, (_, label) in read_labels(log, since=period.start).labels.items()}
+    labels = _labels(workspace, log, period)
     rows = logged(workspace, subject.version, period, labels, ())
     if rows is None or not rows.labelled.any():
         return None
     request = PerformanceRequest(ref=model, record=False)
-    return subject.answer(rows, (period,), request, source=Log.of(workspace).place)
+    return subject.answer(rows, (period,), request, source=log.place)
+
+
+def _labels(workspace: Workspace, log: Log, oldest: Period) -> dict[tuple[str, int], str]:
+    """The labels that count, by request and row; segments that are torn are named."""
+    known = read_labels(log.source, since=oldest.start)
+    for name, reason in sorted(known.torn.items()):
+        workspace.progress.note(f"skipped {name} of the labels: {reason}")
+    return {place: label for place, (_, label) in known.labels.items()}
 
 
 def _periods(workspace: Workspace, request: PerformanceRequest) -> list[Period]:
     """The windows asked for, oldest first."""
     if request.windows < 1:
         raise UsageError(f"--windows {request.windows} asks for no window", hint="give 1 or more")
+    if request.windows > MOST_WINDOWS:
+        raise UsageError(f"--windows {request.windows} asks for more than {MOST_WINDOWS}", hint="make --window longer")
     length_s = parse_duration(request.window or workspace.project.drift.window)
     last = last_closed(workspace.clock.now(), length_s)
     length = timedelta(seconds=length_s)
-    return [Period(last.start - length * back, last.end - length * back) for back in range(request.windows)][::-1]
+    return [last.back(length * back) for back in range(request.windows)][::-1]
 
 
 def _scored(subject: Subject, table: Any, name: str) -> Answered:
@@ -135,17 +145,32 @@ def _scored(subject: Subject, table: Any, name: str) -> Answered:
             f"{name} has no column {target or 'of labels that mlo.yaml names'}; it has {', '.join(table.column_names)}",
             hint="give the rows with their target (model.evaluate.target), or request ids and labels",
         )
+    for twice in (target, PREDICTION, SCORE):
+        if table.column_names.count(twice) > 1:
+            raise UsageError(f"{name} has two columns named {twice}", hint="name each column once")
     taker = LabelTaker(subject.version.name, subject.version.signature.task, subject.version.signature.classes, target)
     texts = [None if value is None or value != value else taker.text(value) for value in table[target].to_pylist()]  # noqa: PLR0124
     if PREDICTION not in table.column_names:
         if len(classes) != 2:
             raise UsageError(f"{name} has scores but no {PREDICTION}", hint="two classes alone can do without")
-        scores = [value is not None and value > 0.5 for value in table[SCORE].to_pylist()]
-        table = table.append_column(PREDICTION, pa.array([classes[above] for above in scores], pa.string()))
+        scores = [_likelihood(value, row + 1, name) for row, value in enumerate(table[SCORE].to_pylist())]
+        answers = [None if value is None else classes[value > 0.5] for value in scores]
+        table = table.append_column(PREDICTION, pa.array(answers, pa.string()))
     elif classes:
         answers = [None if value is None else taker.text(value) for value in table[PREDICTION].to_pylist()]
         table = table.set_column(table.schema.get_field_index(PREDICTION), PREDICTION, pa.array(answers, pa.string()))
     return answered(table, texts, subject.version, subject.time)
+
+
+def _likelihood(value: Any, row: int, name: str) -> float | None:
+    """A score of the second class, None where there is none. Raises UsageError."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN is no score
+        return None
+    if isinstance(value, int | float) and 0 <= value <= 1:
+        return float(value)
+    raise UsageError(
+        f"row {row} of {name} has the score {value!r}", hint=f"{SCORE} is the probability of the second class, 0 to 1"
+    )
 
 
 class Subject(msgspec.Struct, frozen=True):
