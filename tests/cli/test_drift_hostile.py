@@ -210,6 +210,19 @@ def test_a_reference_before_the_year_1_is_an_error(text: str) -> None:
         Named.parse(text).periods(window, window.end)
 
 
+def test_a_window_of_a_second_reaches_back_in_few_steps(project: Path, mlo: Mlo) -> None:
+    (project / "mlo.yaml").write_text(YAML.replace("min_rows: 100", "min_rows: 100, max_window: 7d"))
+    answer = json.loads(mlo("drift", "check", "--window", "1s", "--json", exit_code=None).stdout)
+    assert answer["window"] == {"start": "2013-04-30T12:00:00.000000Z", "end": "2013-05-01T06:00:00.000000Z"}
+    assert answer["rows"] == 400
+
+
+def test_labels_of_all_times_are_read(project: Path, mlo: Mlo) -> None:
+    mlo("feedback", "r1", "1")
+    line = "drift check --since 0001-01-01 --until 9999-12-31 --html drift.html --json"
+    assert json.loads(mlo(*line.split(), exit_code=None).stdout)["performance"]["windows"][0]["labelled"] == 1
+
+
 def test_a_file_beside_itself_is_quiet(project: Path, mlo: Mlo) -> None:
     pq.write_table(pa.table(rows(3, 500)), project / "a.parquet")
     answer = mlo("drift", "check", "--current", "a.parquet", "--reference", "a.parquet", "--json")

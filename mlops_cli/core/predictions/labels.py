@@ -124,7 +124,8 @@ def read_labels(log: Path | Remote, *, since: datetime | None = None) -> Known:
 
     A torn segment is skipped and named. Raises RemoteError if the remote is away.
     """
-    first = "" if since is None else f"{since.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
+    early = since is None or since <= _EPOCH  # before it is no label, and of year 1 no day before
+    first = "" if since is None or early else f"{since.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
     known = Known({})
     for name, source in _segments(log, first):
         try:

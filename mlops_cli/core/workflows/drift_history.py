@@ -13,6 +13,7 @@ from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest
 from mlops_cli.core.workflows.drift_rows import Rows, logged_rows, rows_between
 
 WINDOWS = 8
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 Judge = Callable[[Rows], DriftAnswer]
 
@@ -92,7 +93,9 @@ def _ends(times: Any) -> tuple[datetime, datetime] | None:
 
 def _cut(whole: Period, length_s: float, count: int) -> list[Period]:
     """The last `count` aligned windows that touch `whole`, oldest first."""
-    newest = last_closed(whole.end - timedelta(microseconds=1), length_s).next
+    newest = last_closed(whole.end - timedelta(microseconds=1), length_s)
+    if newest.end < whole.end and newest.end <= _LATEST - newest.length:  # no window ends after the year 9999
+        newest = newest.next
     length, periods = timedelta(seconds=length_s), [newest]
     while len(periods) < count and periods[-1].start > whole.start:
         periods.append(Period(moved(periods[-1].start, -length), periods[-1].start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -73,10 +74,25 @@ def logged_rows(asked: Asked, period: Period, log: Log | None = None) -> Rows:
     drift.max_window long. There may be none at all."""
     settings, log = asked.workspace.project.drift, log or Log.of(asked.workspace)
     longest_s = parse_duration(settings.max_window) if settings.max_window else MOST_WINDOWS * asked.length_s
-    reached, found = period, log.read(asked, [period])
-    while found.rows < settings.min_rows and reached.length.total_seconds() + asked.length_s <= longest_s:
-        reached = reached.longer(asked.length_s)
-        found = log.read(asked, [reached])
+    most = math.floor(longest_s / asked.length_s)
+
+    def reaching(count: int) -> tuple[Period, LoggedRows]:
+        reached = period.longer((count - 1) * asked.length_s)
+        return reached, log.read(asked, [reached])
+
+    # Twice as far each time, then half-way: a window of seconds may reach back over many thousands.
+    short, count = 0, 1
+    reached, found = reaching(1)
+    while found.rows < settings.min_rows and count < most:
+        short, count = count, min(2 * count, most)
+        reached, found = reaching(count)
+    while found.rows >= settings.min_rows and count - short > 1:
+        middle = (short + count) // 2
+        fewer = reaching(middle)
+        if fewer[1].rows >= settings.min_rows:
+            count, (reached, found) = middle, fewer
+        else:
+            short = middle
     return _of_log(asked, log, reached, found)
 
 
