@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
@@ -194,6 +194,16 @@ def test_answers_are_profiled_as_the_log_writes_them() -> None:
 def test_bytes_that_are_no_profile_are_an_integrity_error(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         Profile.from_bytes(data)
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_a_changed_byte_anywhere_is_noticed(data: st.DataObject) -> None:
+    whole = bytearray(make_profile(pa.table({"x": [1.0, 2.0, 2.0]}), inputs=[Column("x", "float")]).to_bytes())
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    assume(whole[17] != 1)  # what calls itself a profile of the first version has no checksum
+    with pytest.raises(IntegrityError):
+        Profile.from_bytes(bytes(whole))
 
 
 @given(st.lists(st.floats(-10, 10), max_size=40))

@@ -10,6 +10,7 @@ from collections.abc import Sized
 
 import msgspec
 
+from mlops_cli.core.base.digest import raw_function
 from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.summaries.categories import Categorical
 from mlops_cli.core.drift.summaries.numbers import Numeric
@@ -20,6 +21,7 @@ from mlops_cli.core.errors import IntegrityError
 
 MAGIC = b"mlo-drift-profile"
 VERSION = 2
+CHECKED_FROM, CHECKSUM_BYTES = 2, 16  # the first version that has a checksum, and its size
 PREDICTION, SCORE = "_prediction", "_score"  # as the prediction log calls them
 
 
@@ -91,8 +93,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def to_bytes(self) -> bytes:
-        """The canonical bytes: magic, version byte, MessagePack with sorted keys."""
-        return MAGIC + bytes([VERSION]) + msgspec.msgpack.encode(self, order="deterministic")
+        """The canonical bytes: magic, version byte, checksum, MessagePack with sorted keys."""
+        body = msgspec.msgpack.encode(self, order="deterministic")
+        return MAGIC + bytes([VERSION]) + _checksum(body) + body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Profile:
@@ -104,10 +107,22 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
                 f"the drift profile has version {data[len(MAGIC)]}; this mlo reads up to {VERSION}",
                 hint="upgrade mlo: pip install --upgrade mlops-cli",
             )
+        body = data[len(MAGIC) + 1 :]
+        if data[len(MAGIC)] >= CHECKED_FROM:
+            checksum, body = body[:CHECKSUM_BYTES], body[CHECKSUM_BYTES:]
+            if checksum != _checksum(body):
+                raise IntegrityError(
+                    "the drift profile is damaged: its bytes are not those of its checksum",
+                    hint="mlo data fsck --repair",
+                )
         try:
-            return msgspec.msgpack.decode(data[len(MAGIC) + 1 :], type=cls)
+            return msgspec.msgpack.decode(body, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise IntegrityError(f"the drift profile is damaged: {error}", hint="mlo data fsck --repair") from None
+
+
+def _checksum(body: bytes) -> bytes:
+    return raw_function("xxh128")(body)
 
 
 def _fits(column: ColumnProfile) -> bool:
