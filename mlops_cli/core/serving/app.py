@@ -22,7 +22,6 @@ from mlops_cli.core.serving.batching import Batcher
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.http import (
     ClientGone,
-    Headers,
     Receive,
     Request,
     Scope,
@@ -36,7 +35,7 @@ from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, ModelFailed, Problem, TooLarge, UnknownPath
 from mlops_cli.core.serving.protocols import v2
-from mlops_cli.core.serving.protocols.exchange import JSON, Asked, Exchange
+from mlops_cli.core.serving.protocols.exchange import Asked, Body, Exchange, Reply
 from mlops_cli.core.serving.protocols.mlflow import Scoring
 from mlops_cli.core.serving.protocols.named import Named
 from mlops_cli.core.serving.reload import POLL_S, Live, Reloader, Source, Worker, announce
@@ -48,19 +47,12 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    body: bytes
-    media: bytes = JSON.encode()
-    headers: Headers = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """One row of the table. `label` names it in the metrics; `exchange` gives its problems their form."""
 
     label: str
     method: str
-    answer: Callable[[Request], Awaitable[Response]]
+    answer: Callable[[Request], Awaitable[Reply]]
     exchange: Exchange
 
 
@@ -167,7 +159,7 @@ class Application:
             self.metrics.in_flight.dec()
             self.metrics.answered(route.label if route is not None else "other", status, perf_counter() - started)
 
-    async def _answer(self, request: Request, route: Route | None) -> Response:
+    async def _answer(self, request: Request, route: Route | None) -> Reply:
         """The response, or a Problem: whatever else goes wrong becomes one, with an id that the log knows."""
         try:
             request.check_head()
@@ -199,15 +191,15 @@ class Application:
                 await request.linger()
             await finish(send)
 
-    async def _infer(self, request: Request, exchange: Exchange) -> Response:
+    async def _infer(self, request: Request, exchange: Exchange) -> Reply:
         media = request.media(exchange.media)
-        body = await request.body(self._limits)
+        body = Body(await request.body(self._limits), media, request.headers)
         arrived = self._clock.now()
         served = self.live.served
-        if len(body) > THREADED_BYTES:
-            asked = await asyncio.to_thread(exchange.read, body, media, served)
+        if len(body.data) > THREADED_BYTES:
+            asked = await asyncio.to_thread(exchange.read, body, served)
         else:
-            asked = exchange.read(body, media, served)
+            asked = exchange.read(body, served)
         if asked.request_id is not None and not request.names_itself and is_request_id(asked.request_id):
             request.id = asked.request_id
         answer = await self._predicted(served, asked, request)
@@ -215,8 +207,8 @@ class Application:
             self._prediction_log.append(_answered(served, asked, answer, request.id, arrived))
         self.metrics.rows.inc(asked.rows.n)
         if asked.rows.n > THREADED_ROWS:
-            return Response(await asyncio.to_thread(asked.encode, answer, request.id))
-        return Response(asked.encode(answer, request.id))
+            return await asyncio.to_thread(asked.encode, answer, request.id)
+        return asked.encode(answer, request.id)
 
     async def _predicted(self, served: Served, asked: Asked, request: Request) -> Answer:
         if asked.rows.n == 0:
@@ -237,9 +229,9 @@ class Application:
         scoring, named, inference = Scoring(), Named(), v2.Inference()
 
         def get(path: str, answer: Callable[[Request], Any], exchange: Exchange) -> Route:
-            async def document(request: Request) -> Response:
+            async def document(request: Request) -> Reply:
                 found = answer(request)
-                return found if isinstance(found, Response) else Response(json_bytes(found))
+                return found if isinstance(found, Reply) else Reply(json_bytes(found))
 
             return Route(path, "GET", document, exchange)
 
@@ -250,7 +242,7 @@ class Application:
             get("/ping", lambda _: {"status": "ok"}, scoring),
             get("/health", self._health, scoring),
             get("/version", lambda _: {"mlo": v2.MLO_VERSION, **self._model()}, scoring),
-            get("/metrics", lambda _: Response(self.metrics.render(), metrics.CONTENT_TYPE), named),
+            get("/metrics", lambda _: Reply(self.metrics.render(), metrics.CONTENT_TYPE), named),
             get("/v2", lambda _: v2.server_metadata(), inference),
             # KServe's client asks for `live` or `ready` by name and takes an empty body for a failure.
             get("/v2/health/live", lambda _: {"live": True, "ready": True}, inference),
@@ -273,19 +265,19 @@ class Application:
         if action not in ("", "ready", "infer"):
             return None
 
-        async def answer(request: Request) -> Response:
+        async def answer(request: Request) -> Reply:
             served = self.live.served
             v2.check_model(served, name, version)
             if action == "infer":
                 return await self._infer(request, self._inference)
             if action == "ready":
-                return Response(json_bytes({"name": served.name, "ready": True}))
-            return Response(json_bytes(v2.model_metadata(served)))
+                return Reply(json_bytes({"name": served.name, "ready": True}))
+            return Reply(json_bytes(v2.model_metadata(served)))
 
         label = "/v2/models/{model}" + (f"/{action}" if action else "")
         return Route(label, "POST" if action == "infer" else "GET", answer, self._inference)
 
-    async def _nothing(self, request: Request) -> Response:
+    async def _nothing(self, request: Request) -> Reply:
         raise UnknownPath(f"there is nothing at {request.path}")
 
     def _model(self) -> dict[str, Any]:

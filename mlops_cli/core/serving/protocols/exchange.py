@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -21,13 +21,29 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 _NOT_JSON = re.compile(rb"-?(NaN|Infinity)\b")
 
 
+class Body(NamedTuple):
+    """A request's body as it arrived: its content type without parameters, and the request's headers."""
+
+    data: bytes
+    media: str
+    headers: Mapping[bytes, bytes] = {}
+
+
+class Reply(NamedTuple):
+    """The body of an answer with its content type, and headers that only this protocol sends."""
+
+    body: bytes
+    media: bytes = JSON.encode()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request as a protocol read it. `encode` writes the reply from the answer and the request's id;
     `request_id` is the id in the body, if the protocol has one."""
 
     rows: Rows
-    encode: Callable[[Answer, str], bytes]
+    encode: Callable[[Answer, str], Reply]
     request_id: str | None = None
 
 
@@ -36,7 +52,7 @@ class Exchange(Protocol):
 
     media: tuple[str, ...]
 
-    def read(self, body: bytes, media: str, served: Served) -> Asked:
+    def read(self, body: Body, served: Served) -> Asked:
         """Raises Problem for a body that is not what the path takes. Called from any thread."""
         ...
 

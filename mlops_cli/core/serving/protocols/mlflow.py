@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from mlops_cli.core.serving.decode import Rows
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem
-from mlops_cli.core.serving.protocols.exchange import CSV, JSON, Asked, read_json
+from mlops_cli.core.serving.protocols.exchange import CSV, JSON, Asked, Body, Reply, read_json
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _CODES = {
@@ -47,14 +47,14 @@ _DECODER = msgspec.json.Decoder(_Body)
 class Scoring:
     media: tuple[str, ...] = (JSON, CSV)
 
-    def read(self, body: bytes, media: str, served: Served) -> Asked:
-        if media == CSV:
+    def read(self, body: Body, served: Served) -> Asked:
+        if body.media == CSV:
             try:
-                rows = served.decoder.csv(body.decode("utf-8"))
+                rows = served.decoder.csv(body.data.decode("utf-8"))
             except UnicodeDecodeError:
                 raise BadInput("the body is not UTF-8") from None
         else:
-            rows = _rows(read_json(_DECODER, body), served)
+            rows = _rows(read_json(_DECODER, body.data), served)
         return Asked(rows, _encode)
 
     def problem(self, problem: Problem, request_id: str) -> Any:
@@ -87,5 +87,5 @@ def _unnamed(values: list[Any], served: Served) -> Rows:
     return served.decoder.positional(values)
 
 
-def _encode(answer: Answer, request_id: str) -> bytes:
-    return msgspec.json.encode({"predictions": answer.labels})
+def _encode(answer: Answer, request_id: str) -> Reply:
+    return Reply(msgspec.json.encode({"predictions": answer.labels}))

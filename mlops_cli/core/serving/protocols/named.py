@@ -9,7 +9,7 @@ import msgspec
 
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem
-from mlops_cli.core.serving.protocols.exchange import JSON, Asked, read_json
+from mlops_cli.core.serving.protocols.exchange import JSON, Asked, Body, Reply, read_json
 from mlops_cli.core.serving.protocols.mlflow import FORMS
 
 ROWS = "rows"
@@ -20,8 +20,8 @@ _DECODER = msgspec.json.Decoder(dict[str, Any] | list[Any])
 class Named:
     media: tuple[str, ...] = (JSON, "")
 
-    def read(self, body: bytes, media: str, served: Served) -> Asked:
-        document = read_json(_DECODER, body)
+    def read(self, body: Body, served: Served) -> Asked:
+        document = read_json(_DECODER, body.data)
         if isinstance(document, list):
             raise BadInput('the body is a list; for several rows send {"rows": [...]}')
         if len(document) == 1 and isinstance(document.get(ROWS), list):
@@ -57,18 +57,18 @@ def _elsewhere(document: Mapping[str, Any], served: Served) -> str | None:
     return f"a body with {form} goes to /invocations; {here}"
 
 
-def _encode_one(answer: Answer, request_id: str, served: Served) -> bytes:
+def _encode_one(answer: Answer, request_id: str, served: Served) -> Reply:
     document = {"prediction": answer.labels[0]}
     if answer.scores is not None:
         document["probability"] = probability(answer.scores[0], served)
-    return msgspec.json.encode({**document, **_about(request_id, served)})
+    return Reply(msgspec.json.encode({**document, **_about(request_id, served)}))
 
 
-def _encode_rows(answer: Answer, request_id: str, served: Served) -> bytes:
+def _encode_rows(answer: Answer, request_id: str, served: Served) -> Reply:
     document: dict[str, Any] = {"predictions": answer.labels}
     if answer.scores is not None:
         document["probabilities"] = [probability(scores, served) for scores in answer.scores]
-    return msgspec.json.encode({**document, **_about(request_id, served)})
+    return Reply(msgspec.json.encode({**document, **_about(request_id, served)}))
 
 
 def _about(request_id: str, served: Served) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import msgspec
 from mlops_cli.core.serving.decode import Rows
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem, UnknownPath
-from mlops_cli.core.serving.protocols.exchange import JSON, Asked, read_json
+from mlops_cli.core.serving.protocols.exchange import JSON, Asked, Body, Reply, read_json
 
 MLO_VERSION = version("mlops-cli")
 PREDICT, PROBABILITIES = "predict", "predict_proba"
@@ -57,8 +57,8 @@ _DECODER = msgspec.json.Decoder(_Body)
 class Inference:
     media: tuple[str, ...] = (JSON, "")
 
-    def read(self, body: bytes, media: str, served: Served) -> Asked:
-        request = read_json(_DECODER, body)
+    def read(self, body: Body, served: Served) -> Asked:
+        request = read_json(_DECODER, body.data)
         rows = _rows(request.inputs, served)
         wanted = [output.name for output in request.outputs or ()] or [PREDICT]
         offered = {output["name"] for output in _outputs(served)}
@@ -67,14 +67,16 @@ class Inference:
         if len(set(wanted)) < len(wanted):  # a short name, written often, would ask for a reply of any size
             raise BadInput("an output is asked for twice")
 
-        def encode(answer: Answer, request_id: str) -> bytes:
-            return msgspec.json.encode(
-                {
-                    "model_name": served.name,
-                    "model_version": served.version_text,
-                    "id": request.id if request.id is not None else request_id,
-                    "outputs": [_output(name, answer, served) for name in wanted],
-                }
+        def encode(answer: Answer, request_id: str) -> Reply:
+            return Reply(
+                msgspec.json.encode(
+                    {
+                        "model_name": served.name,
+                        "model_version": served.version_text,
+                        "id": request.id if request.id is not None else request_id,
+                        "outputs": [_output(name, answer, served) for name in wanted],
+                    }
+                )
             )
 
         return Asked(rows, encode, request.id)
