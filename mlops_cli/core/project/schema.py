@@ -35,12 +35,33 @@ class Model(Strict, frozen=True):
     trusted: list[str] = []
 
 
+Milliseconds = Annotated[float, Meta(gt=0, le=3_600_000)]
+Waiting = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class ServedModel(Strict, frozen=True):
+    """What differs for one model of a server that holds several; null is as under `serve`."""
+
+    sla_ms: Milliseconds | None = None
+    queue: Waiting | None = None
+    timeout_ms: Milliseconds | None = None
+    lazy: Annotated[bool, Meta(description="load it at the first request")] = False
+
+
 class Serve(Strict, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    hosts: Annotated[tuple[str, ...], Meta(description="the names under which clients may ask; empty: any")] = ()
+    workers: Annotated[int, Meta(ge=1, le=256, description="processes that share the port")] = 1
     log: bool | str = True
+    sample: Annotated[float, Meta(gt=0, le=1, description="share of the requests that are logged")] = 1.0
+    keep: Annotated[Duration | None, Meta(description="how long predictions are kept; null: for ever")] = None
     max_body: Size = "8MiB"
     max_rows: Annotated[int, Meta(ge=1)] = 100_000
+    sla_ms: Annotated[Milliseconds | None, Meta(description="refuse at once what cannot be answered in it")] = None
+    queue: Annotated[Waiting, Meta(description="requests that may wait for a model, in each process")] = 256
+    timeout_ms: Annotated[Milliseconds, Meta(description="a request that waited longer is dropped")] = 30_000
+    models: dict[Name, ServedModel] = {}
 
 
 class Drift(Strict, frozen=True):
