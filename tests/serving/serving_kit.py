@@ -27,11 +27,13 @@ from mlops_cli.core.models.load import load_model
 from mlops_cli.core.models.manifest import hash_files, read_manifest
 from mlops_cli.core.models.save import EXAMPLE_FILE, save_model
 from mlops_cli.core.registry.records import Version
+from mlops_cli.core.serving.admission import LaneLimits
 from mlops_cli.core.serving.app import Application
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Served, make_served
 from mlops_cli.core.serving.server import Server, bind, url_of
+from mlops_cli.core.serving.shelf import Slot, Source
 from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -74,18 +76,28 @@ def served(folder: Path, version: int = 1, **options: Any) -> Served:
 
 @contextmanager
 def running(
-    model: Served,
+    model: Served | list[Slot],
     *,
     limits: Limits | None = None,
     token: str | None = None,
     clock: Clock | None = None,
     host: str = "127.0.0.1",
+    source: Source | None = None,
+    follow: bool = True,
+    lane: LaneLimits | None = None,
     **options: Any,
 ) -> Iterator[httpx.Client]:
     """A real server in a thread, and a client of it. Leaving ends the server the way SIGTERM does."""
     limits = limits or Limits()
+    if isinstance(model, Served):
+        slot = Slot("flights@production", model.name, served=model, source=source, follows=follow, limits=lane)
     app = Application(
-        model, clock=clock or SystemClock(), guard=Guard(host, token), limits=limits, locked=bool(token), **options
+        [slot] if isinstance(model, Served) else model,
+        clock=clock or SystemClock(),
+        guard=Guard(host, token),
+        limits=limits,
+        locked=bool(token),
+        **options,
     )
     listener = bind(host, 0)
     ready = threading.Event()

@@ -11,6 +11,7 @@ from serving_kit import ROW, running, served
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.models.errors import WrongInputs
 from mlops_cli.core.models.predictions import Predictions
+from mlops_cli.core.serving.admission import Lane, LaneLimits
 from mlops_cli.core.serving.batching import Batcher
 from mlops_cli.core.serving.decode import Decoder
 from mlops_cli.core.serving.loader import Served
@@ -29,7 +30,7 @@ class Model:
         self.entered = threading.Event()
         self.batches: list[int] = []
 
-    def __call__(self, columns: Any) -> Predictions:
+    def __call__(self, columns: Any, n: int) -> Predictions:
         self.entered.set()
         assert self.gate.wait(20)
         x = np.asarray(columns["x"])
@@ -49,12 +50,12 @@ def test_what_is_queued_while_the_model_works_goes_in_one_batch() -> None:
     one = toy(model)
 
     async def run() -> list[Any]:
-        batcher = Batcher(Metrics())
+        lane, batcher = Lane("toy"), Batcher(Metrics())
         batcher.start()
         model.gate.clear()
-        first = batcher.submit(one, one.decoder.records([{"x": 0.0}]))
+        first = batcher.submit(lane, one, one.decoder.records([{"x": 0.0}]))
         await asyncio.to_thread(model.entered.wait)
-        rest = [batcher.submit(one, one.decoder.records([{"x": float(n)}] * n)) for n in range(1, 6)]
+        rest = [batcher.submit(lane, one, one.decoder.records([{"x": float(n)}] * n)) for n in range(1, 6)]
         model.gate.set()
         answers = await asyncio.gather(first, *rest)
         await batcher.close()
@@ -69,19 +70,19 @@ def test_a_batch_never_mixes_versions_and_never_grows_without_end() -> None:
     one, two = toy(model), toy(other, 2)
 
     async def run() -> None:
-        batcher = Batcher(Metrics(), batch_rows=4)
+        lane, batcher = Lane("toy"), Batcher(Metrics(), batch_rows=4)
         batcher.start()
         model.gate.clear()
-        futures = [batcher.submit(one, one.decoder.records([{"x": 1.0}]))]
+        futures = [batcher.submit(lane, one, one.decoder.records([{"x": 1.0}]))]
         await asyncio.to_thread(model.entered.wait)
-        futures += [batcher.submit(version, one.decoder.records([{"x": 1.0}])) for version in (one, two) * 4]
+        futures += [batcher.submit(lane, version, one.decoder.records([{"x": 1.0}])) for version in (one, two) * 4]
         model.gate.set()
         await asyncio.gather(*futures)
         await batcher.close()
 
     asyncio.run(run())
-    assert model.batches == [1, 2, 2]
-    assert other.batches == [2, 2]
+    assert model.batches == [1, 4]
+    assert other.batches == [4]
 
 
 def test_a_request_that_fails_does_not_fail_its_neighbours() -> None:
@@ -89,12 +90,12 @@ def test_a_request_that_fails_does_not_fail_its_neighbours() -> None:
     one = toy(model)
 
     async def run() -> list[Any]:
-        batcher = Batcher(Metrics())
+        lane, batcher = Lane("toy"), Batcher(Metrics())
         batcher.start()
         model.gate.clear()
-        futures = [batcher.submit(one, one.decoder.records([{"x": 0.0}]))]
+        futures = [batcher.submit(lane, one, one.decoder.records([{"x": 0.0}]))]
         await asyncio.to_thread(model.entered.wait)
-        futures += [batcher.submit(one, one.decoder.records([{"x": x}])) for x in (1.0, -1.0, 2.0)]
+        futures += [batcher.submit(lane, one, one.decoder.records([{"x": x}])) for x in (1.0, -1.0, 2.0)]
         model.gate.set()
         answers = await asyncio.gather(*futures, return_exceptions=True)
         await batcher.close()
@@ -110,15 +111,15 @@ def test_too_many_waiting_requests_are_turned_away_at_once() -> None:
     one = toy(model)
 
     async def run() -> None:
-        batcher = Batcher(Metrics(), queued_requests=2)
+        lane, batcher = Lane("toy", LaneLimits(queue=3)), Batcher(Metrics())
         batcher.start()
         model.gate.clear()
         rows = one.decoder.records([{"x": 0.0}])
-        futures = [batcher.submit(one, rows)]
+        futures = [batcher.submit(lane, one, rows)]
         await asyncio.to_thread(model.entered.wait)
-        futures += [batcher.submit(one, rows), batcher.submit(one, rows)]
+        futures += [batcher.submit(lane, one, rows), batcher.submit(lane, one, rows)]
         with pytest.raises(Unavailable) as caught:
-            batcher.submit(one, rows)
+            batcher.submit(lane, one, rows)
         assert (caught.value.status, caught.value.headers) == (503, ((b"retry-after", b"1"),))
         model.gate.set()
         await asyncio.gather(*futures)
@@ -141,7 +142,7 @@ def test_a_model_that_raises_is_a_500_without_its_secrets_and_with_an_id_in_the_
 
 
 def test_a_bug_in_the_server_is_a_500_with_an_id_in_the_log(caplog: Any) -> None:
-    def broken(columns: Any) -> Predictions:
+    def broken(columns: Any, n: int) -> Predictions:
         return Predictions(np.array([object()], dtype=object))
 
     with running(toy(broken)) as client, caplog.at_level(logging.ERROR):
@@ -154,7 +155,7 @@ def test_a_bug_in_the_server_is_a_500_with_an_id_in_the_log(caplog: Any) -> None
 
 
 def test_rows_the_model_cannot_take_are_the_client_s_to_mend() -> None:
-    def picky(columns: Any) -> Predictions:
+    def picky(columns: Any, n: int) -> Predictions:
         raise WrongInputs("the model cannot take these rows: unknown category")
 
     with running(toy(picky)) as client:
@@ -165,7 +166,7 @@ def test_rows_the_model_cannot_take_are_the_client_s_to_mend() -> None:
 
 def test_a_model_that_answers_too_few_rows_is_not_believed() -> None:
     with pytest.raises(ValueError, match="answered 1 predictions to 2 rows"):
-        toy(lambda columns: Predictions(np.zeros(1))).answer([Decoder(SIGNATURE).records([{"x": 1.0}] * 2)])
+        toy(lambda columns, n: Predictions(np.zeros(1))).answer([Decoder(SIGNATURE).records([{"x": 1.0}] * 2)])
 
 
 def test_a_model_fitted_with_all_cores_is_served_with_one(tmp_path: Path) -> None:

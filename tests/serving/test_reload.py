@@ -13,7 +13,9 @@ from mlops_cli.core.errors import RemoteError
 from mlops_cli.core.serving import reload
 from mlops_cli.core.serving.loader import Served
 from mlops_cli.core.serving.metrics import Metrics
-from mlops_cli.core.serving.reload import Live, Reloader, Source, Worker
+from mlops_cli.core.serving.reload import Reloader
+from mlops_cli.core.serving.shelf import Slot, Source
+from mlops_cli.core.serving.worker import Worker
 
 
 class Alias:
@@ -38,8 +40,7 @@ class Alias:
         if key in self.broken:
             raise ValueError(f"version {key} is broken")
         model = served(self.folders[key % 2 == 0], version=key)
-        model.check()
-        return model
+        return model.warmed()
 
     def record(self, model: Served) -> None:
         if self.unrecorded:
@@ -167,8 +168,8 @@ def test_a_broken_version_is_tried_again_after_a_pause(folders: tuple[Path, Path
 
     async def run() -> None:
         nonlocal now
-        live, worker = Live(served(folders[0])), Worker("registry")
-        reloader = Reloader(live, alias.source, worker, Metrics())
+        slot, worker = Slot("flights@production", "flights", served=served(folders[0])), Worker("registry")
+        reloader = Reloader(slot, alias.source, worker, Metrics())
         for at, loads in ((0.0, 1), (4.9, 1), (5.1, 2), (15.0, 2), (15.2, 3)):
             now = at
             await reloader.poll()
@@ -176,7 +177,7 @@ def test_a_broken_version_is_tried_again_after_a_pause(folders: tuple[Path, Path
         alias.broken = set()
         now = 1000.0
         await reloader.poll()
-        assert live.served.title == "flights@2"
+        assert [held.title for held in slot.versions][:1] == ["flights@2"]
         worker.close()
 
     asyncio.run(run())
@@ -196,8 +197,8 @@ class Held:
 def test_a_server_told_to_stop_as_the_registry_answers_does_stop(folders: tuple[Path, Path]) -> None:
     async def scenario() -> bool:
         worker: Any = Held()
-        live = Live(served(folders[0]))
-        following = asyncio.create_task(Reloader(live, Alias(folders).source, worker, Metrics(), poll_s=0).run())
+        slot = Slot("flights@production", "flights", served=served(folders[0]))
+        following = asyncio.create_task(Reloader(slot, Alias(folders).source, worker, Metrics(), poll_s=0).run())
         while worker.asked is None:
             await asyncio.sleep(0)
         for _ in range(5):  # until the task waits for the answer

@@ -14,16 +14,17 @@ app = make_app("Put a model behind HTTP, and follow its alias.")
 @app.command()
 def serve(
     ctx: typer.Context,
-    model: str = typer.Argument(
+    models: list[str] = typer.Argument(  # noqa: B008 - how Typer takes several
         ...,
         autocompletion=complete.references,
-        metavar="REF",
-        help="name@production, name@3, name@latest or runs:<id>.",
+        metavar="REF...",
+        help="name@production, name@3, name@latest or runs:<id>; of several, the first is the default.",
     ),
     host: str = typer.Option("", "--host", help="The address to listen on; serve.host by default."),
     port: int | None = typer.Option(None, "--port", min=0, max=65535, help="0 is any free one; serve.port by default."),
     no_log: bool = typer.Option(False, "--no-log", help="Do not log predictions."),
     insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask without a token."),
+    lazy: bool = typer.Option(False, "--lazy", help="Load each model at its first request."),
 ) -> None:
     """Put a model behind HTTP, and follow its alias.
 
@@ -35,20 +36,14 @@ def serve(
     Examples:
       mlo serve flights@production
       mlo serve flights@3 --port 0 --json
+      mlo serve flights@production flights@2 delays@latest --lazy
       curl --json '{"temp": 41.2, "pressure": null}' localhost:8080/predict
     """
     from mlops_cli.cli.views.serve import show_server_log, show_serving
-    from mlops_cli.core.workflows.serve import serve_model
+    from mlops_cli.core.workflows.serve import ServeOptions, serve_models
 
     here = open_context(ctx)
     show_server_log()
-    code = serve_model(
-        here.workspace,
-        model,
-        host=host or None,
-        port=port,
-        log=not no_log,
-        insecure=insecure,
-        ready=lambda serving: show_serving(serving, here.output),
-    )
+    options = ServeOptions(host=host or None, port=port, log=not no_log, insecure=insecure, lazy=lazy)
+    code = serve_models(here.workspace, models, options, ready=lambda serving: show_serving(serving, here.output))
     raise typer.Exit(int(code))

@@ -20,7 +20,7 @@ def show_serving(serving: Serving, output: Output) -> None:
         sys.stdout.flush()
         return
     docs = f"docs at {serving.url}/docs, metrics at {serving.url}/metrics"
-    output.note(f"serving {serving.title} on {serving.url} ({docs})")
+    output.note(f"serving {', '.join(serving.models)} on {serving.url} ({docs})")
 
 
 def show_server_log() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.serving.http import Receive, Scope, Send
 from mlops_cli.core.serving.loader import Served
 from mlops_cli.core.serving.protocols.v2 import MLO_VERSION, model_metadata
+from mlops_cli.core.serving.shelf import Shelf
 
 ASSETS = "/docs/assets"
 PATHS = frozenset(
@@ -34,8 +35,8 @@ _TYPES: dict[str, dict[str, Any]] = {
 class Docs:
     """An ASGI app for PATHS. FastAPI is imported at the first visit: a server that nobody reads about never pays."""
 
-    def __init__(self, served: Callable[[], Served], *, locked: bool) -> None:
-        self._served = served
+    def __init__(self, shelf: Shelf, *, locked: bool) -> None:
+        self._shelf = shelf
         self._locked = locked
         self._app: Any = None
 
@@ -51,32 +52,37 @@ class Docs:
             title="mlo serve", version=MLO_VERSION, redoc_url=None, openapi_url="/openapi.json", static_url=ASSETS
         )
         # FastAPI caches nothing here: a hot reload may bring a version with other inputs.
-        app.openapi = lambda: openapi(self._served(), locked=self._locked)  # type: ignore[method-assign]
+        app.openapi = lambda: openapi(self._held(), locked=self._locked)  # type: ignore[method-assign]
         return app
 
+    def _held(self) -> list[Served]:
+        """The version that answers for each model, the default first."""
+        held = [slot.served for name in self._shelf.names for slot in self._shelf.named(name)[:1]]
+        return [served for served in held if served is not None]
 
-def openapi(served: Served, *, locked: bool = False) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the server with this version behind it."""
-    row = _row_schema(served)
-    example = row["example"]
+
+def openapi(held: Sequence[Served], *, locked: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the server with these versions behind it, the default first."""
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": f"{served.name} on mlo", "version": served.version_text},
-        "paths": {
-            "/predict": {"post": _predict(example)},
-            "/invocations": {"post": _invocations(example)},
-            f"/v2/models/{served.name}/infer": {"post": _infer(served)},
-            f"/v2/models/{served.name}": {"get": _get("What the model takes and gives, as tensors")},
-            "/v2": {"get": _get("The server's name and version")},
-            "/v2/health/live": {"get": _get("Is the process alive?")},
-            "/v2/health/ready": {"get": _get("Can it answer?")},
-            "/health": {"get": _get("How the model, the registry and the log are")},
-            "/ping": {"get": _get("Is the process alive?")},
-            "/version": {"get": _get("Which version answers")},
-            "/metrics": {"get": _get("Metrics for Prometheus", media="text/plain")},
-        },
-        "components": {"schemas": {"Row": row, "Error": _ERROR}},
+        "info": {"title": "mlo", "version": MLO_VERSION},
+        "paths": dict(_COMMON),
+        "components": {"schemas": {"Error": _ERROR}},
     }
+    for place, served in enumerate(held):
+        row = _row_schema(served)
+        name = "Row" if place == 0 else f"Row of {served.name}"
+        schema = {"$ref": f"#/components/schemas/{name.replace(' ', '%20')}"}
+        document["components"]["schemas"][name] = row
+        predicting = {"predict": _predict(row["example"], schema), "invocations": _invocations(row["example"])}
+        if place == 0:
+            document["info"] = {"title": f"{served.name} on mlo", "version": served.version_text}
+            document["paths"] |= {f"/{path}": {"post": operation} for path, operation in predicting.items()}
+        if len(held) > 1:
+            model = f"/models/{served.name}"
+            document["paths"] |= {f"{model}/{path}": {"post": operation} for path, operation in predicting.items()}
+        document["paths"][f"/v2/models/{served.name}/infer"] = {"post": _infer(served)}
+        document["paths"][f"/v2/models/{served.name}"] = {"get": _get("What the model takes and gives, as tensors")}
     if locked:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
@@ -115,15 +121,14 @@ _ERROR = {
     "type": "object",
     "properties": {"error": {"type": "string"}, "request_id": {"type": "string"}},
 }
-_ROW = {"$ref": "#/components/schemas/Row"}
 
 
-def _predict(example: Any) -> dict[str, Any]:
-    rows = {"type": "object", "properties": {"rows": {"type": "array", "items": _ROW}}, "required": ["rows"]}
+def _predict(example: Any, row: dict[str, Any]) -> dict[str, Any]:
+    rows = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}, "required": ["rows"]}
     return {
         "summary": "Predict one row, or several under `rows`",
         "requestBody": _body(
-            {"oneOf": [_ROW, rows]}, {"one row": example, "several rows": {"rows": [example, example]}}
+            {"oneOf": [row, rows]}, {"one row": example, "several rows": {"rows": [example, example]}}
         ),
         "responses": _responses("The prediction"),
     }
@@ -171,3 +176,15 @@ def _responses(text: str) -> dict[str, Any]:
 
 def _get(summary: str, media: str = "application/json") -> dict[str, Any]:
     return {"summary": summary, "responses": {"200": {"description": summary, "content": {media: {}}}}}
+
+
+_COMMON: dict[str, Any] = {
+    "/v2": {"get": _get("The server's name and version")},
+    "/v2/health/live": {"get": _get("Is the process alive?")},
+    "/v2/health/ready": {"get": _get("Can it answer?")},
+    "/v2/repository/index": {"post": _get("The models, and how they are")},
+    "/health": {"get": _get("How the models, the registry and the log are")},
+    "/ping": {"get": _get("Is the process alive?")},
+    "/version": {"get": _get("Which version answers")},
+    "/metrics": {"get": _get("Metrics for Prometheus", media="text/plain")},
+}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from math import isfinite
+from time import thread_time
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mlops_cli.core.base.records import Signature
 from mlops_cli.core.models.load import LoadedModel
@@ -17,16 +20,20 @@ from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.serving.decode import Decoder, Rows
 from mlops_cli.core.serving.problems import BadInput
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
+
+QUICK_S = 0.001  # processor time for _WARM_ROWS rows
+_WARM_ROWS, _WARM_TURNS = 32, 5
 
 
 class Infer(Protocol):
-    """A model as serving sees it: n values under each input's name, None where missing -> n predictions.
+    """A model as serving sees it: n values under each input's name -> n predictions.
 
-    Values are float, int, bool, str or aware datetime. Called from one thread at a time.
+    A column is a list of float, int, bool, str or aware datetime, None where missing, or a NumPy array. Called from
+    one thread at a time.
     """
 
-    def __call__(self, columns: Columns, /) -> Predictions: ...
+    def __call__(self, columns: Columns, n: int, /) -> Predictions: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Served:
 
     `key` is what `resolve` said of it, so that a poll can tell whether the reference still means this version.
     `example` holds the first row of the model's example, for the check after loading and for the documentation.
+    `is_quick` says that a few dozen rows take it less time than handing them to another thread and back.
     """
 
     name: str
@@ -53,6 +61,7 @@ class Served:
     infer: Infer
     decoder: Decoder
     has_scores: bool = False
+    is_quick: bool = False
     example: dict[str, Any] | None = None
 
     @property
@@ -70,29 +79,42 @@ class Served:
 
     def answer(self, batches: Sequence[Rows]) -> list[Answer]:
         """Predict the rows of several requests at once, and give each its own. Raises what the model raises."""
-        predictions = self.infer(self._joined(batches))
+        rows = sum(rows.n for rows in batches)
+        predictions = self.infer(self._joined(batches), rows)
         labels = predictions.labels.tolist()
         scores = predictions.scores.tolist() if predictions.scores is not None else None
+        if rows != len(labels):
+            raise ValueError(f"the model answered {len(labels)} predictions to {rows} rows")
+        if len(batches) == 1:
+            return [Answer(labels, scores)]
         answers = []
         start = 0
-        for rows in batches:
-            end = start + rows.n
+        for batch in batches:
+            end = start + batch.n
             answers.append(Answer(labels[start:end], scores[start:end] if scores is not None else None))
             start = end
-        if start != len(labels):
-            raise ValueError(f"the model answered {len(labels)} predictions to {start} rows")
         return answers
 
     @staticmethod
     def _joined(batches: Sequence[Rows]) -> Columns:
         if len(batches) == 1:
             return batches[0].columns
-        return {name: list(chain.from_iterable(rows.columns[name] for rows in batches)) for name in batches[0].columns}
+        return {name: join([rows.columns[name] for rows in batches]) for name in batches[0].columns}
 
-    def check(self) -> None:
-        """Predict the example, so that a model that cannot answer is never swapped in. Raises what the model raises."""
-        if self.example is not None:
-            self.answer([self.decoder.records([self.example])])
+    def warmed(self) -> Served:
+        """Predict the example, so that a model that cannot answer is never swapped in and the first client does not
+        wait for what is done once; and see whether it is quick. Raises what the model raises."""
+        if self.example is None:
+            return self
+        one = [self.decoder.records([self.example])]
+        many = one * _WARM_ROWS
+        self.answer(one)
+        taken = []
+        for _ in range(_WARM_TURNS):
+            started = thread_time()
+            self.answer(many)
+            taken.append(thread_time() - started)
+        return replace(self, is_quick=min(taken) <= QUICK_S)
 
 
 def make_served(
@@ -111,7 +133,7 @@ def make_served(
     signature = loaded.signature
     decoder = Decoder(signature, time_column=time_column, max_rows=max_rows)
 
-    def infer(columns: Columns) -> Predictions:
+    def infer(columns: Columns, n: int) -> Predictions:
         arrays = [pa.array(columns[column.name], _ARROW[column.kind]) for column in signature.inputs]
         return loaded.predict(pa.Table.from_arrays(arrays, names=decoder.names))
 
@@ -135,6 +157,13 @@ _ARROW = {
     "string": pa.large_string(),
     "datetime": pa.timestamp("us", tz="UTC"),
 }
+
+
+def join(parts: Sequence[Sequence[Any] | NDArray[Any]]) -> Sequence[Any] | NDArray[Any]:
+    """The values of several requests as one column: an array if all are, else a list."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return list(chain.from_iterable(part.tolist() if isinstance(part, np.ndarray) else part for part in parts))
 
 
 def _example(table: pa.Table, decoder: Decoder) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from mlops_cli.core.predictions.writer import LogState
+from mlops_cli.core.serving.loader import Answer
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -56,7 +57,18 @@ class Metrics:
         # Bound once for each pair: labels() looks its child up under a lock on every call.
         self._bound: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def refused(self, model: str, reason: str) -> None:
+        """A request was turned away: `queue`, `sla` or `expired`."""
+
+    def predicted(self, model: str, rows: int, seconds: float) -> None:
+        self.rows.inc(rows)
+        self.predict_seconds.observe(seconds)
+        self.batch_rows.observe(rows)
+
+    def distribution(self, model: str, version: str, answer: Answer) -> None:
+        """What was predicted."""
+
+    def answered(self, path: str, status: int, seconds: float, model: str = "") -> None:
         bound = self._bound.get((path, status))
         if bound is None:
             bound = self._requests.labels(path, str(status)), self._latency.labels(path)

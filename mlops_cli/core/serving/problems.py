@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 class Problem(Exception):
-    """A request that gets an error for an answer. `headers` go with it; `close` ends the connection."""
+    """A request that gets an error for an answer. `headers` go with it; `close` ends the connection; `refused` is why
+    it was turned away without being looked at, for the metrics."""
 
     status = 400
+    refused = ""
 
     def __init__(
         self,
@@ -44,8 +46,16 @@ class Unavailable(Problem):
 
     status = 503
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers=((b"retry-after", b"1"),))
+    def __init__(self, message: str, *, refused: str = "", retry_s: int = 1) -> None:
+        super().__init__(message, headers=((b"retry-after", b"%d" % retry_s),))
+        self.refused = refused
+
+
+class Expired(Problem):
+    """The request waited longer than anybody waits for its answer."""
+
+    status = 504
+    refused = "expired"
 
 
 class ModelFailed(Problem):

@@ -1,36 +1,40 @@
-"""Serve a reference: bind, resolve, load, answer, follow the alias, drain."""
+"""Serve references: bind, resolve, load, answer, follow the aliases, drain."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
-import pyarrow.parquet as pq
 
-from mlops_cli.core.base.records import ModelRef, ResolvedModel
+from mlops_cli.core.base.names import repeated
+from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.base.sizes import parse_size
-from mlops_cli.core.errors import Exit, MloError
-from mlops_cli.core.models.save import EXAMPLE_FILE
+from mlops_cli.core.errors import Exit, UsageError
 from mlops_cli.core.predictions.open import open_log, outbox_folder
-from mlops_cli.core.predictions.segment import refuse_reserved
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
-from mlops_cli.core.serving.batching import single_threaded
 from mlops_cli.core.serving.guard import Guard, require_token
 from mlops_cli.core.serving.limits import Limits
-from mlops_cli.core.serving.loader import Served, make_served
-from mlops_cli.core.serving.reload import Source
 from mlops_cli.core.serving.server import Server, bind, url_of
-from mlops_cli.core.workflows.resolve import load_resolved, model_folder, resolve_model
+from mlops_cli.core.serving.shelf import Slot
+from mlops_cli.core.workflows.resolve import resolve_model
+from mlops_cli.core.workflows.serve_models import Place, Registered, lane_limits, load_served
 from mlops_cli.core.workflows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops_cli.core.remotes.remote import Remote
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """A server that answers. `model` is the name; `version` is null for a run's model; `title` is both."""
+    """A server that answers. Of the first model: its name, its version (null for a run's), its title (both) and its
+    reference; `models` are the titles, or references where they are not loaded yet, of all."""
 
     url: str
     model: str
@@ -38,51 +42,54 @@ class Serving(msgspec.Struct, frozen=True):
     pid: int
     title: str
     ref: str
+    models: tuple[str, ...] = ()
 
 
-def serve_model(
-    workspace: Workspace,
-    text: str,
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    log: bool = True,
-    insecure: bool = False,
-    ready: Callable[[Serving], None],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What the command line says; None is as in mlo.yaml."""
+
+    host: str | None = None
+    port: int | None = None
+    log: bool = True
+    insecure: bool = False
+    lazy: bool = False
+
+
+def serve_models(
+    workspace: Workspace, refs: Sequence[str], options: ServeOptions, *, ready: Callable[[Serving], None]
 ) -> Exit:
     """Serve until SIGTERM (DONE) or SIGINT (INTERRUPTED); both finish what is in flight and flush the log.
 
-    `host` and `port` default to mlo.yaml's; `ready` is called when requests are answered. The port is taken before
-    the model is loaded. Raises MachineError for a port that is taken, UsageError for an open host without a token.
+    `ready` is called when requests are answered. The port is taken before anything is loaded. Raises MachineError for
+    a port that is taken, UsageError for an open host without a token or for references that cannot be told apart.
     """
+    _check(refs)
     settings = workspace.project.serve
-    ref = ModelRef.parse(text)
-    host = host or settings.host
+    host = options.host or settings.host
     token = workspace.environ.get("MLO_SERVE_TOKEN")
-    require_token(host, token, insecure=insecure)
+    require_token(host, token, insecure=options.insecure)
     limits = Limits(body_bytes=parse_size(settings.max_body), rows=settings.max_rows)
-    target = open_log(workspace.project, workspace.paths) if log else None
-    listener = bind(host, settings.port if port is None else port)
+    target = open_log(workspace.project, workspace.paths) if options.log else None
+    listener = bind(host, settings.port if options.port is None else options.port)
     writer = None
     try:
-        served = _load(workspace, resolve_model(workspace, text), logged=target is not None)
+        place = Place(address=url_of(listener), log=_place_of(target), pid=os.getpid())
+        registered = Registered(workspace, place)
+        slots = [_slot(workspace, registered, ref, place, lazy=options.lazy) for ref in refs]
         if target is not None:
             writer = PredictionWriter(target, outbox=outbox_folder(workspace.paths))
-        address = url_of(listener)
-        place = str(target) if target is None or isinstance(target, os.PathLike) else target.url
-        deployment = Deployment(workspace, text, address, place if target is not None else None)
         application = Application(
-            served,
+            slots,
             clock=workspace.clock,
             guard=Guard(host, token),
             limits=limits,
             log=writer,
-            source=deployment.source,
-            follow=ref.alias is not None,  # a version and a run never become another
+            library=registered,
             locked=token is not None,
         )
-        said = Serving(address, served.name, served.version, os.getpid(), served.title, text)
-        received = Server(application, limits=limits, ready=partial(ready, said)).serve_on(listener)
+        said = partial(ready, _serving(place, slots))
+        received = Server(application, limits=limits, ready=said).serve_on(listener)
     finally:
         listener.close()
         if writer is not None:
@@ -90,87 +97,41 @@ def serve_model(
     return Exit.INTERRUPTED if received is signal.SIGINT else Exit.DONE
 
 
-def _load(workspace: Workspace, resolved: ResolvedModel, *, logged: bool) -> Served:
-    """The version, loaded and shown to predict its own example. Raises MloError if it cannot."""
-    model = workspace.project.model
-    time_column = model.time if model is not None else None
-    loaded = load_resolved(workspace, resolved)
-    if logged:
-        refuse_reserved(loaded.signature, time_column)
-    example = model_folder(workspace, resolved) / EXAMPLE_FILE
-    served = make_served(
-        loaded,
-        name=resolved.name or workspace.project.name,
-        version=resolved.version,
-        run=resolved.run,
-        key=resolved,
-        example=pq.read_table(example) if example.is_file() else None,
-        time_column=time_column,
-        max_rows=workspace.project.serve.max_rows,
+def _check(refs: Sequence[str]) -> None:
+    parsed = [ModelRef.parse(ref) for ref in refs]
+    if twice := repeated([str(ref) for ref in parsed]):
+        raise UsageError(f"{', '.join(twice)} is named twice", hint="name each reference once")
+
+
+def _slot(workspace: Workspace, registered: Registered, text: str, place: Place, *, lazy: bool) -> Slot:
+    """A reference with its model, or without one yet if it is lazy."""
+    ref = ModelRef.parse(text)
+    name = ref.name or workspace.project.name
+    own = workspace.project.serve.models.get(name)
+    is_lazy = lazy or (own is not None and own.lazy)
+    served = None
+    if not is_lazy:
+        served = load_served(workspace, resolve_model(workspace, text), logged=place.log is not None)
+        name = served.name
+    return Slot(
+        text,
+        name,
+        limits=lane_limits(workspace, name),
+        served=served,
+        source=registered.source(text),
+        follows=ref.alias is not None,  # a version and a run never become another
+        is_eager=not is_lazy,
     )
-    single_threaded()  # this thread too: the check below would start OpenMP's threads beside those that serve
-    try:
-        served.check()
-    except MloError:
-        raise
-    except Exception as error:
-        raise MloError(
-            f"{served.title} fails on its own example: {type(error).__name__}: {error}",
-            hint="train and register it again with the packages that are installed here",
-        ) from error
-    return served
 
 
-class Deployment:
-    """One server's dealings with the registry, from a thread of its own.
+def _place_of(target: Path | Remote | None) -> str | None:
+    if target is None or isinstance(target, os.PathLike):
+        return str(target) if target is not None else None
+    return target.url
 
-    It opens the project a second time, in that thread: SQLite's connections stay with the thread that made them.
-    """
 
-    def __init__(self, workspace: Workspace, text: str, address: str, log: str | None) -> None:
-        self._opened_from = workspace
-        self._text = text
-        self._address = address
-        self._log = log
-        self._own: Workspace | None = None
-        self._previous: str | None = None
-
-    @property
-    def source(self) -> Source:
-        return Source(resolve=self.resolve, load=self.load, deployed=self.deployed)
-
-    @property
-    def _workspace(self) -> Workspace:
-        if self._own is None:
-            other = self._opened_from
-            self._own = Workspace(
-                other.root, other.project, other.settings, other.environ, command_line=other.command_line
-            )
-        return self._own
-
-    def resolve(self) -> ResolvedModel:
-        """What the reference means now."""
-        self._workspace.registry.refresh()
-        return resolve_model(self._workspace, self._text)
-
-    def load(self, resolved: ResolvedModel) -> Served:
-        return _load(self._workspace, resolved, logged=self._log is not None)
-
-    def deployed(self, served: Served) -> None:
-        """Record that this version answers from now on."""
-        previous, self._previous = self._previous, served.title
-        resolved = served.key
-        self._workspace.registry.record(
-            "deploy",
-            served.title,
-            {
-                "ref": self._text,
-                "version": served.version,
-                "model": resolved.model.digest if isinstance(resolved, ResolvedModel) else None,
-                "address": self._address,
-                "previous": previous,
-                "log": self._log,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-            },
-        )
+def _serving(place: Place, slots: Sequence[Slot]) -> Serving:
+    first = slots[0]
+    titles = tuple(slot.served.title if slot.served is not None else slot.ref for slot in slots)
+    version = first.served.version if first.served is not None else None
+    return Serving(place.address, first.name, version, place.pid, titles[0], first.ref, titles)

@@ -35,6 +35,7 @@ class Reply(NamedTuple):
     body: bytes
     media: bytes = JSON.encode()
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
