@@ -63,7 +63,7 @@ class LoadedModel:
             if self.signature.task == "regression":
                 return Predictions(np.asarray(self.estimator.predict(inputs), dtype=np.float64).reshape(table.num_rows))
             scores = self.estimator.predict_proba(inputs) if self.gives_scores else None
-            if scores is not None and self._labels_are_argmax:
+            if scores is not None and self.labels_are_argmax:
                 labels = self.estimator.classes_[np.argmax(scores, axis=1)]
             else:
                 labels = np.asarray(self.estimator.predict(inputs))
@@ -80,7 +80,8 @@ class LoadedModel:
         return self.signature.task == "classification" and hasattr(self.estimator, "predict_proba")
 
     @cached_property
-    def _labels_are_argmax(self) -> bool:
+    def labels_are_argmax(self) -> bool:
+        """Whether a label is the class of the largest probability, so that the probabilities give it."""
         from sklearn.pipeline import Pipeline
 
         last = self.estimator
