@@ -109,6 +109,7 @@ def running(
         assert ready.wait(30)
         with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
             client.app = app  # type: ignore[attr-defined]
+            client.server = server  # type: ignore[attr-defined]
             yield client
     finally:
         server.should_exit = True

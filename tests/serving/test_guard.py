@@ -1,3 +1,5 @@
+import socket
+
 import httpx
 import pytest
 from serving_kit import ROW, running
@@ -67,3 +69,76 @@ def test_the_right_token_opens_everything(model: Served) -> None:
         assert client.get("/metrics").status_code == 200
         assert client.get("/health").json()["model"] == "flights"
         assert client.get("/openapi.json").json()["security"] == [{"token": []}]
+
+
+def asked(guard: Guard, path: str, token: str | None = None, host: str = "localhost") -> int:
+    headers = {b"host": host.encode()}
+    if token is not None:
+        headers[b"authorization"] = f"Bearer {token}".encode()
+    try:
+        guard.check(path, headers)
+    except Problem as problem:
+        return problem.status
+    return 200
+
+
+ADMIN = ["/v2/repository/index", "/v2/repository/models/flights/load", "/admin/drain", "/admin"]
+
+
+@pytest.mark.parametrize("path", ADMIN)
+def test_without_any_token_loopback_may_change_what_is_served(path: str) -> None:
+    assert asked(Guard("127.0.0.1", None), path) == 200
+
+
+@pytest.mark.parametrize("path", ADMIN)
+@pytest.mark.parametrize(("host", "token"), [("127.0.0.1", "secret"), ("0.0.0.0", "secret"), ("0.0.0.0", None)])
+def test_without_an_admin_token_nobody_else_may(path: str, host: str, token: str | None) -> None:
+    guard = Guard(host, token)
+    assert asked(guard, path) == 403
+    assert asked(guard, path, "secret") == 403
+
+
+@pytest.mark.parametrize("path", ADMIN)
+def test_the_admin_token_opens_everything_and_the_other_only_what_predicts(path: str) -> None:
+    guard = Guard("127.0.0.1", "secret", "root")
+    assert [asked(guard, path, token) for token in (None, "", "wrong", "secret", "root")] == [401, 401, 401, 403, 200]
+    assert [asked(guard, "/predict", token) for token in (None, "wrong", "secret", "root")] == [401, 401, 200, 200]
+    assert guard.knows({b"authorization": b"Bearer root"})
+
+
+def test_with_an_admin_token_alone_predictions_stay_open() -> None:
+    guard = Guard("127.0.0.1", None, "root")
+    assert asked(guard, "/predict") == 200
+    assert asked(guard, ADMIN[0]) == 401
+    assert asked(guard, ADMIN[0], "root") == 200
+
+
+def test_one_token_for_both_is_refused() -> None:
+    with pytest.raises(UsageError, match="the same"):
+        Guard("127.0.0.1", "secret", "secret")
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("model.example", 200), ("MODEL.example:443", 200), ("evil.example", 403), ("", 403)]
+)
+def test_an_open_host_answers_to_the_names_it_was_given(name: str, status: int) -> None:
+    guard = Guard("0.0.0.0", "secret", hosts=["Model.example"])
+    assert asked(guard, "/predict", "secret", host=name) == status
+    assert asked(guard, "/ping", host="10.0.0.7:8080") == 200
+
+
+def test_names_come_on_top_of_loopback_s_own() -> None:
+    guard = Guard("127.0.0.1", None, hosts=["model.example"])
+    assert asked(guard, "/predict", host="model.example") == 200
+    assert asked(guard, "/predict") == 200
+    assert asked(guard, "/ping", host="evil.example") == 403
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(model: Served) -> None:
+    head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n\r\n"
+    with running(model, token="secret") as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as connection:
+            connection.sendall(head)
+            answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert b"\r\nconnection: close\r\n" in answer

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -50,9 +51,10 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -61,7 +63,9 @@ class Server(uvicorn.Server):
     `ready` is called once requests are answered. `should_exit = True` ends it, as SIGTERM does.
     """
 
-    def __init__(self, app: Any, *, limits: Limits, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: Any, *, limits: Limits, ready: Callable[[], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=type("Connection", (BoundedProtocol,), {"limits": limits}),
@@ -75,7 +79,9 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
         )
         super().__init__(config)
+        self._limits = limits
         self._ready = ready
+        self._tls = tls
         self.received: signal.Signals | None = None
 
     def serve_on(self, listener: socket.socket) -> signal.Signals | None:
@@ -93,9 +99,25 @@ class Server(uvicorn.Server):
         return self.received
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            self._ready()
+        """As uvicorn's, but with a deadline for the TLS handshake: no connection of ours stands behind it yet."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise MachineError("the server could not start; its log says why")
+        loop = asyncio.get_running_loop()
+        bounds: dict[str, Any] = {}
+        if self._tls is not None:
+            bounds = {"ssl_handshake_timeout": self._limits.headers_s, "ssl_shutdown_timeout": self._limits.linger_s}
+        self.servers = [
+            await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=BACKLOG, **bounds)
+            for sock in sockets or ()
+        ]
+        self.started = True
+        self._ready()
+
+    def _connection(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        connection: asyncio.Protocol = kind(self.config, self.server_state, self.lifespan.state)
+        return connection
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
