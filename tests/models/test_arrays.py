@@ -87,7 +87,7 @@ def test_unseen_rows_are_predicted_as_by_the_model(built: Any, name: str) -> Non
 @pytest.mark.parametrize("name", ["flights", "boosted regression", "forest", "categories by place", "masks and slices"])
 def test_trees_answer_the_same_bits_whichever_way_they_are_walked(built: Any, name: str) -> None:
     loaded, path = built(name)
-    for count in (1, 5, 900):
+    for count in (1, 5, 700):
         columns = plain(loaded, rows(count, seed=count))
         expected = loaded.predict(as_table(loaded.signature, columns))
         found = path.direct(columns, count)
@@ -137,6 +137,17 @@ def test_numpy_columns_are_taken_as_lists_are(built: Any) -> None:
     arrays["gap"] = np.array([np.nan if value is None else value for value in columns["gap"]])
     arrays["count"] = np.array(columns["count"])
     assert_same(path.direct(arrays, 30), path.direct(columns, 30))
+    assert_same(path.whole(arrays, 30), path.direct(columns, 30))
+
+
+def test_a_gap_in_an_array_is_a_missing_value_to_an_encoder_too(tmp_path: Path) -> None:
+    frame = rows()
+    frame["grade"] = frame["count"].astype("Int64").where(frame["count"] % 5 != 0)
+    model = make_pipeline(ordinal(encoded_missing_value=-9), HistGradientBoostingClassifier(max_iter=5))
+    inputs = frame[["grade"]].astype("float64")
+    _, path = path_of(model.fit(inputs, frame["late"]), inputs, tmp_path)
+    columns = {"grade": [None, 3.0, 11.0]}
+    assert_same(path.direct({"grade": np.array([np.nan, 3.0, 11.0])}, 3), path.whole(columns, 3))
 
 
 def test_a_number_that_the_model_refuses_is_refused_in_its_words(built: Any) -> None:

@@ -19,7 +19,7 @@ from mlops_cli.core.models.arrays.sources import (
 )
 from mlops_cli.core.models.arrays.stripped import called
 from mlops_cli.core.models.arrays.transforms import beside
-from mlops_cli.core.models.arrays.trees import Trees, in_turn, of_histogram, of_sklearn
+from mlops_cli.core.models.arrays.trees import in_turn, of_histogram, of_sklearn, packed
 from mlops_cli.core.models.predictions import Predictions
 
 Final = Callable[[Any, int], Predictions]
@@ -47,7 +47,6 @@ _LINEAR_REGRESSORS = frozenset(
     }
 )
 _FORESTS = frozenset({"RandomForestClassifier", "ExtraTreesClassifier", "RandomForestRegressor", "ExtraTreesRegressor"})
-_FEW = 4_000  # rows x trees up to which all trees are walked at once; beyond, compiled code of each is quicker
 
 
 def final(estimator: Any, source: Source, *, scores: bool, argmax: bool) -> Final:
@@ -150,12 +149,12 @@ def _boosted(estimator: Any, source: Source) -> Final:
     per_round = estimator.n_trees_per_iteration_
     baseline = np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(1, per_round)
     width = len(estimator._bin_mapper.is_categorical_)
-    trees = Trees([of_histogram(one, known, places) for each in predictors for one in each], width)
-    count = len(trees.roots)
+    every = [one for each in predictors for one in each]
+    trees = packed(sum(len(one.nodes) for one in every), (of_histogram(one, known, places) for one in every), width)
 
     def raw(matrix: Matrix) -> Matrix:
         n = len(matrix)
-        if n * count <= _FEW:
+        if trees is not None and trees.quicker(n):
             terms = np.empty((n, len(predictors) + 1, per_round))
             terms[:, 0] = baseline
             terms[:, 1:] = trees.value.take(trees.leaves(matrix)).reshape(n, len(predictors), per_round)
@@ -200,14 +199,14 @@ def _forest(estimator: Any, source: Source) -> Final:
     """A forest, or a tree alone: the mean of what the trees answer, on numbers rounded to float32 as in fit()."""
     stack = to_matrix(source)
     grown = [each.tree_ for each in getattr(estimator, "estimators_", [estimator])]
-    trees = Trees([of_sklearn(tree) for tree in grown], source.width)
-    outputs = trees.value.shape[1]
+    trees = packed(sum(tree.node_count for tree in grown), map(of_sklearn, grown), source.width)
+    outputs = grown[0].value.shape[2]
     takes_gaps = _takes_gaps(estimator)
 
     def mean(value: Any, n: int) -> Matrix:
         rounded = stack(value, n).astype(np.float32, order="C")
         (refuse_infinite if takes_gaps else refuse_odd)(rounded)
-        if n * len(grown) <= _FEW:
+        if trees is not None and trees.quicker(n):
             return in_turn(trees.value.take(trees.leaves(rounded.astype(np.float64)), axis=0)) / len(grown)
         summed = np.zeros((n, outputs))
         for tree in grown:

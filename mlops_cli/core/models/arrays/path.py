@@ -98,7 +98,13 @@ def as_table(signature: Signature, columns: Mapping[str, Sequence[Any] | NDArray
         "string": pa.large_string(),
         "datetime": pa.timestamp("us", tz="UTC"),
     }
-    return pa.table({column.name: pa.array(columns[column.name], types[column.kind]) for column in signature.inputs})
+    # NaN in an array is a missing value, whatever the column's kind.
+    return pa.table(
+        {
+            column.name: pa.array(columns[column.name], types[column.kind], from_pandas=True)
+            for column in signature.inputs
+        }
+    )
 
 
 def _is_within(values: Values, low: int, high: int) -> bool:

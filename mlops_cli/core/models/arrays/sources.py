@@ -135,8 +135,9 @@ def to_columns(source: Source) -> tuple[Step, Source]:
 
 def plain(values: Values, kind: str) -> Sequence[Any]:
     """The values of a column as Python's own, None where missing, to be looked up in a dict."""
+    is_array = isinstance(values, np.ndarray)
     listed: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
-    if kind == "float":
+    if kind == "float" or is_array:
         return [None if value != value else value for value in listed]  # noqa: PLR0124 - only NaN is not itself
     return listed
 

@@ -191,8 +191,7 @@ def _text_imputer(estimator: Any, source: Source) -> Built:
             for column, fill in zip(columns, fills, strict=True)
         ]
 
-    given = [Feature("string", "object", nullable=False) for _ in features]
-    return step, Source.of(given)
+    return step, Source.of([Feature("string", "object", nullable=False)] * len(features))
 
 
 _BUILT: dict[str, Callable[[Any, Source], Built]] = {
