@@ -311,7 +311,8 @@ class BoundedProtocol(asyncio.Protocol):
     def _start(self, cycle: Cycle) -> None:
         self._cycle = cycle
         tasks: set[Any] = self.server_state.tasks
-        tasks.add(self.loop.create_task(cycle.run(self.app, tasks)))
+        cycle.task = self.loop.create_task(cycle.run(self.app, tasks))
+        tasks.add(cycle.task)
 
     def completed(self, cycle: Cycle) -> None:
         """The whole answer is written, though perhaps not sent."""

@@ -69,6 +69,7 @@ class Cycle:
         "more_body",
         "scope",
         "size",
+        "task",
         "wire",
     )
 
@@ -89,6 +90,7 @@ class Cycle:
         self._head = b""
         self._chunked = False
         self._left = 0  # bytes of the answer that Content-Length still promises
+        self.task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def run(self, app: Any, tasks: set[Any]) -> None:
@@ -104,7 +106,7 @@ class Cycle:
             _log.exception("%s %s failed", self.scope["method"], self.scope["path"][:200])
             self._fail()
         finally:
-            tasks.discard(asyncio.current_task())
+            tasks.discard(self.task)
             self.release()
 
     def _fail(self) -> None:
