@@ -123,6 +123,12 @@ def _single_precision() -> tuple[Any, Any]:
     return make_pipeline(StandardScaler(), RandomForestRegressor(5, random_state=0)).fit(inputs, frame["delay"]), inputs
 
 
+def _single_precision_logistic() -> tuple[Any, Any]:
+    frame = rows()
+    inputs = frame[FLOATS].astype("float32")
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(inputs, frame["late"]), inputs
+
+
 def _categorical_dtype() -> tuple[Any, Any]:
     frame = rows()
     inputs = frame[MIXED].astype({"carrier": "category", "city": "category"})
@@ -240,6 +246,7 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "forest": lambda: size(RandomForestClassifier(12, random_state=0, n_jobs=-1), [*FLOATS, "gap", "count"]),
     "extra trees": lambda: late(make_pipeline(StandardScaler(), ExtraTreesClassifier(10, random_state=0))),
     "float32 forest": _single_precision,
+    "float32 logistic": _single_precision_logistic,
     "tree": lambda: late(DecisionTreeClassifier(max_depth=5, random_state=0)),
     "gradient boosting": lambda: late(GradientBoostingClassifier(n_estimators=8, random_state=0)),
     "principal components": lambda: late(

@@ -94,8 +94,8 @@ def _linear_classifier(estimator: Any, stack: Step, scores: bool, argmax: bool) 
         if not scores:
             return Predictions(classes[(decision > 0).astype(np.intp) if binary else decision.argmax(axis=1)])
         if binary and not together:
-            chance = np.empty((n, 2))
-            chance[:, 1] = expit(decision)
+            chance = np.empty((n, 2), dtype=decision.dtype)  # float32 throughout, if the numbers are
+            expit(decision, out=chance[:, 1])
             np.subtract(1.0, chance[:, 1], out=chance[:, 0])
         elif together:
             chance = softmax(np.stack([-decision, decision], axis=1) if binary else decision, axis=1)
@@ -105,7 +105,7 @@ def _linear_classifier(estimator: Any, stack: Step, scores: bool, argmax: bool) 
             places = chance.argmax(axis=1)
         else:
             places = (decision > 0).astype(np.intp) if binary else decision.argmax(axis=1)
-        return Predictions(classes[places], chance)
+        return Predictions(classes[places], chance.astype(np.float64, copy=False))
 
     return predict
 

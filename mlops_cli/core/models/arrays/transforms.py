@@ -124,18 +124,20 @@ def _scaler(*operations: tuple[Callable[..., Any], str, str | None]) -> Callable
             for function, attribute, option in operations
             if (option is None or getattr(estimator, option)) and getattr(estimator, attribute) is not None
         ]
-        limits = estimator.feature_range if getattr(estimator, "clip", False) else None
+        itself, given_by_itself = transformer(estimator, source)
+        limits = getattr(estimator, "feature_range", None) if getattr(estimator, "clip", False) else None
         if limits is None and getattr(estimator, "clip", False):
-            return transformer(estimator, source)
+            return itself, given_by_itself
 
         def step(value: Any, n: int) -> Matrix:
-            given = stack(value, n)
-            refuse_infinite(given)
-            matrix: Matrix = given.copy(
-                "K"
-            )  # in place from here, so that float32 is rounded where scikit-learn rounds it
+            matrix: Matrix = stack(value, n)
+            if matrix.dtype != np.float64:  # where float32 is rounded differs from one scikit-learn to the next
+                matrix = itself(value, n)
+                return matrix
+            refuse_infinite(matrix)
+            matrix = matrix.copy("K")
             for function, operand in applied:
-                function(matrix, operand.astype(matrix.dtype, copy=False), out=matrix)
+                function(matrix, operand, out=matrix)
             if limits is not None:
                 np.clip(matrix, *limits, out=matrix)
             return matrix
