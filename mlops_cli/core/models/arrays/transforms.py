@@ -129,11 +129,10 @@ def _scaler(*operations: tuple[Callable[..., Any], str, str | None]) -> Callable
         if limits is None and getattr(estimator, "clip", False):
             return itself, given_by_itself
 
-        def step(value: Any, n: int) -> Matrix:
+        def step(value: Any, n: int) -> Any:
             matrix: Matrix = stack(value, n)
             if matrix.dtype != np.float64:  # where float32 is rounded differs from one scikit-learn to the next
-                matrix = itself(value, n)
-                return matrix
+                return itself(value, n)
             refuse_infinite(matrix)
             matrix = matrix.copy("K")
             for function, operand in applied:
