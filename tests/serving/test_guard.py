@@ -142,3 +142,12 @@ def test_a_stranger_is_refused_before_the_body_is_read(model: Served) -> None:
             answer = connection.recv(1 << 16)
         assert answer.startswith(b"HTTP/1.1 401")
         assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_over_http_only_the_admin_lists_and_loads_models(model: Served) -> None:
+    with running(model) as client:
+        assert client.post("/v2/repository/index").status_code == 200
+    with running(model, token="secret") as client:
+        answer = client.post("/v2/repository/index", headers={"authorization": "Bearer secret"})
+        assert answer.status_code == 403
+        assert "MLO_SERVE_ADMIN_TOKEN" in answer.json()["error"]

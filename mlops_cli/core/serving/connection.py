@@ -103,6 +103,7 @@ class BoundedProtocol(asyncio.Protocol):
                 cycle.is_gone = not cycle.is_complete
                 cycle.wake()
         self._waiting.clear()
+        self._cycle = self._incoming = None
         self._set_room()
         self.parser = None
 

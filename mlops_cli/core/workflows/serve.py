@@ -82,7 +82,7 @@ def serve_models(
         application = Application(
             slots,
             clock=workspace.clock,
-            guard=Guard(host, token),
+            guard=Guard(host, token, workspace.environ.get("MLO_SERVE_ADMIN_TOKEN")),
             limits=limits,
             log=writer,
             library=registered,
