@@ -63,8 +63,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._last = False  # no request after this one
         self._in_head = False
         self._begun = 0
-        self._partial_of = 0  # the request of which only a part of the head is here
-        self._partial = 0  # how many bytes
+        self._partial_of = self._partial = 0  # the request of which only part of the head is here; how many bytes
         self._fed = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -213,8 +212,7 @@ class BoundedProtocol(asyncio.Protocol):
             self._stop(503, "too many requests were sent ahead of their answers")
         self._begun += 1
         self._in_head = True
-        self._url = b""
-        self._headers = []
+        self._url, self._headers = b"", []
         self._expects_100 = self._wants_upgrade = self._is_chunked = False
 
     def on_url(self, url: bytes) -> None:
