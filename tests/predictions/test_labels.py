@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.errors import IntegrityError, MachineError, UsageError
-from mlops_cli.core.predictions.labels import Known, Label, decode, has_labels, read_labels, record_labels
+from mlops_cli.core.predictions.label_files import decode
+from mlops_cli.core.predictions.labels import Known, Label, has_labels, read_labels, record_labels
 from mlops_cli.core.predictions.reader import read_table
 from mlops_cli.core.remotes.open import open_url
 

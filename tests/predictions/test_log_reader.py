@@ -69,7 +69,7 @@ def test_other_files_in_the_folder_are_no_segments(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     report = LogReport()
     assert read_table(tmp_path, **WHOLE, report=report) is not None
-    assert report == LogReport(segments=1, rows=1)
+    assert report == LogReport(segments=1, rows=1, samples={1.0})
 
 
 def test_an_arrow_file_that_is_no_segment_and_one_of_a_newer_mlo_are_named(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_an_arrow_file_that_is_no_segment_and_one_of_a_newer_mlo_are_named(tmp_p
     newer = encode([answered()]).replace(b"mlo.version", b"mlo.versiom")
     (path.parent / "a.arrow").write_bytes(newer.replace(b"predictions", b"prediktions"))
     table = pa.table(
-        {"x": [1]}, schema=pa.schema([("x", pa.int64())], metadata={"mlo.format": "predictions", "mlo.version": "2"})
+        {"x": [1]}, schema=pa.schema([("x", pa.int64())], metadata={"mlo.format": "predictions", "mlo.version": "3"})
     )
     with pa.ipc.new_file(str(path.parent / "b.arrow"), table.schema) as sink:
         sink.write_table(table)
     report = LogReport()
     read_table(tmp_path, **WHOLE, report=report)
     assert "not a segment" in report.torn["a.arrow"]
-    assert "version 2" in report.torn["b.arrow"]
+    assert "version 3" in report.torn["b.arrow"]
 
 
 def test_versions_with_other_columns_have_one_schema(tmp_path: Path) -> None:

@@ -30,12 +30,13 @@ def test_what_was_appended_is_read_back_with_version_and_arrival(tmp_path: Path)
     table = read_table(tmp_path, **WHOLE)
     assert table is not None
     assert table.column_names == [
-        "_request", "_row", "_arrived", "_model", "_version", "carrier", "distance", "temp", "_prediction", "_score"
+        "_request", "_row", "_arrived", "_model", "_version", "carrier", "distance", "temp", "_prediction", "_score",
+        "_latency_ms",
     ]  # fmt: skip
     by_request = sorted(table.to_pylist(), key=lambda row: (row["_request"], row["_row"]))
     assert by_request[0] == {
         "_request": "a", "_row": 0, "_arrived": START, "_model": "flights", "_version": 1,
-        "carrier": "UA", "distance": 0, "temp": None, "_prediction": "1", "_score": 0.75,
+        "carrier": "UA", "distance": 0, "temp": None, "_prediction": "1", "_score": 0.75, "_latency_ms": None,
     }  # fmt: skip
     assert by_request[1]["_row"] == 1
     assert by_request[2]["_version"] is None

@@ -6,16 +6,19 @@ recorded last counts, and the others stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mlops_cli.core.base.files import write_atomic
 from mlops_cli.core.errors import IntegrityError, NotFound, UsageError
+from mlops_cli.core.predictions.label_files import LABEL, RECORDED, encode, segment_name, tables_of
+from mlops_cli.core.predictions.log_files import LABELS as FOLDER
+from mlops_cli.core.predictions.log_files import counting, is_own, removed
 from mlops_cli.core.predictions.outbox import PREFIX
 
 if TYPE_CHECKING:
@@ -23,15 +26,9 @@ if TYPE_CHECKING:
 
     from mlops_cli.core.remotes.remote import Remote
 
-VERSION = 1
-FOLDER = "labels"
-SUFFIX = ".arrow"
-LABEL, RECORDED = "_label", "_recorded"
 MOST_ROW = 2**31 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMAT_KEY, _VERSION_KEY = b"mlo.format", b"mlo.version"
-_FORMAT = b"labels"
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -86,7 +83,7 @@ def record_labels(
     than the one it replaces, even if the clock went back. Raises UsageError, before anything is written, for two labels
     of one row, an empty request id or a row below 0; MachineError or RemoteError if the segment cannot be written.
     """
-    wanted = _distinct(labels)
+    wanted = distinct(labels)
     known = read_labels(log) if known is None else known
     now = now.astimezone(UTC)
     fresh: list[tuple[datetime, Label]] = []
@@ -100,8 +97,8 @@ def record_labels(
     unchanged = len(wanted) - len(fresh)
     if not fresh:
         return Recorded(0, 0, unchanged)
-    name = f"{now:%Y-%m-%d}/{now:%Y%m%dT%H%M%S.%fZ}-{uuid4().hex}{SUFFIX}"
-    data = encode(fresh)
+    name = segment_name(now)
+    data = encode([(at, label.request, label.row, label.label) for at, label in fresh])
     if isinstance(log, Path):
         write_atomic(log / FOLDER / name, data)
     else:
@@ -115,7 +112,7 @@ def record_labels(
 def has_labels(log: Path | Remote) -> bool:
     """Whether any label was ever recorded. One look at a folder, or one listing."""
     if isinstance(log, Path):
-        return any((log / FOLDER).glob(f"????-??-??/*{SUFFIX}"))
+        return any(is_own(path.name) for path in (log / FOLDER).glob("????-??-??/*"))
     return next(iter(log.list(f"{PREFIX}{FOLDER}/")), None) is not None
 
 
@@ -127,12 +124,7 @@ def read_labels(log: Path | Remote, *, since: datetime | None = None) -> Known:
     early = since is None or since <= _EPOCH  # before it is no label, and of year 1 no day before
     first = "" if since is None or early else f"{since.astimezone(UTC) - timedelta(days=1):%Y-%m-%d}"
     known = Known({})
-    for name, source in _segments(log, first):
-        try:
-            table = decode(source, name)
-        except IntegrityError as error:
-            known.torn[name] = error.message
-            continue
+    for table in _files(log, first, known):
         # Times as numbers: a timestamp's to_pylist() imports pandas, which costs more than all the rest.
         stamps = table.column(RECORDED).cast("int64").to_pylist()
         columns = (table.column(column).to_pylist() for column in ("_request", "_row", LABEL))
@@ -141,47 +133,7 @@ def read_labels(log: Path | Remote, *, since: datetime | None = None) -> Known:
     return known
 
 
-def encode(labels: Sequence[tuple[datetime, Label]]) -> bytes:
-    """The bytes of a segment."""
-    import pyarrow as pa
-    import pyarrow.ipc
-
-    time = pa.timestamp("us", tz="UTC")
-    fields = [("_request", pa.string()), ("_row", pa.int32()), (LABEL, pa.string()), (RECORDED, time)]
-    schema = pa.schema(fields, metadata={_FORMAT_KEY: _FORMAT, _VERSION_KEY: str(VERSION).encode()})
-    rows = [(label.request, label.row, label.label, at) for at, label in labels]
-    columns = [
-        pa.array(list(values), field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-    ]
-    sink = pa.BufferOutputStream()
-    with pyarrow.ipc.new_file(sink, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema))
-    return bytes(sink.getvalue())
-
-
-def decode(source: Any, name: str) -> pa.Table:
-    """A segment's rows; `source` is an opened file or a buffer. Raises IntegrityError as the prediction log's."""
-    import pyarrow as pa
-    import pyarrow.ipc
-
-    try:
-        with pyarrow.ipc.open_file(source) as reader:
-            metadata: Mapping[bytes, bytes] = reader.schema.metadata or {}
-            if metadata.get(_FORMAT_KEY) != _FORMAT:
-                raise IntegrityError(f"{name} is not a segment of labels", hint="move it out of the folder")
-            if int(metadata.get(_VERSION_KEY, b"0")) > VERSION:
-                raise IntegrityError(
-                    f"{name} has version {metadata[_VERSION_KEY].decode()}; this mlo reads up to {VERSION}",
-                    hint="upgrade mlo: pip install --upgrade mlops-cli",
-                )
-            table = reader.read_all()
-            table.validate(full=True)
-            return table
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise IntegrityError(f"{name} is torn: {error}", hint="its labels are lost; record them again") from None
-
-
-def _distinct(labels: Iterable[Label]) -> list[Label]:
+def distinct(labels: Iterable[Label]) -> list[Label]:
     """One label a row, in order. Raises UsageError."""
     seen: dict[tuple[str, int], Label] = {}
     for label in labels:
@@ -198,22 +150,33 @@ def _distinct(labels: Iterable[Label]) -> list[Label]:
     return list(seen.values())
 
 
-def _segments(log: Path | Remote, first: str) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa
-
+def _files(log: Path | Remote, first: str, known: Known) -> Iterator[pa.Table]:
+    """The tables of all files of labels whose day is `first` or later; torn ones are named in `known`."""
     if isinstance(log, Path):
-        for path in sorted((log / FOLDER).glob(f"????-??-??/*{SUFFIX}")):
-            if not path.name.startswith(".") and path.parent.name >= first:
-                try:
-                    yield path.name, pa.BufferReader(path.read_bytes())
-                except FileNotFoundError:
-                    continue
+        days = (folder for folder in sorted((log / FOLDER).glob("????-??-??")) if folder.name >= first)
+        for path in (path for day in days for path in counting(day.glob("*"))):
+            yield from _tables(path, known)
         return
     prefix = f"{PREFIX}{FOLDER}/"
-    for key in log.list(prefix):
-        day, slash, name = key.removeprefix(prefix).partition("/")
-        if slash and "/" not in name and name.endswith(SUFFIX) and day >= first:
-            try:
-                yield name, pa.BufferReader(log.get(key))
-            except NotFound:
-                continue
+    with tempfile.TemporaryDirectory(prefix="mlo-labels-") as scratch:
+        fetched = []
+        for key in log.list(prefix):
+            day, slash, name = key.removeprefix(prefix).partition("/")
+            if slash and "/" not in name and is_own(name) and day >= first:
+                try:
+                    log.get_file(key, Path(scratch, name))
+                except NotFound:
+                    continue
+                fetched.append(Path(scratch, name))
+        for path in counting(fetched):
+            yield from _tables(path, known)
+
+
+def _tables(path: Path, known: Known) -> Iterator[pa.Table]:
+    try:
+        yield from tables_of(path)
+    except IntegrityError as error:
+        known.torn[path.name] = error.message
+    except FileNotFoundError:
+        if path.parent.is_dir():  # else its day was removed whole
+            raise removed(path) from None

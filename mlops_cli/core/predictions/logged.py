@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.ipc
 from numpy.typing import NDArray
 
-from mlops_cli.core.errors import IntegrityError, ProjectError
-from mlops_cli.core.predictions.reader import segment_files, unify
-from mlops_cli.core.predictions.segment import ARRIVED, MODEL, MODEL_VERSION, decode
+from mlops_cli.core.errors import IntegrityError
+from mlops_cli.core.predictions.log_files import DAY, DayFile, open_day, removed
+from mlops_cli.core.predictions.reader import microseconds, segment_files, unify
+from mlops_cli.core.predictions.segment import ARRIVED, FORMAT, MODEL, MODEL_VERSION, VERSION, decode, sample_of
 
 if TYPE_CHECKING:
     from mlops_cli.core.remotes.remote import Remote
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """What a first look at a whole segment told. Arrivals are microseconds since 1970."""
+    """What a first look at a segment, or at a row group of a day, told. Arrivals are microseconds since 1970."""
 
     path: Path
     schema: pa.Schema
@@ -50,18 +49,23 @@ class _Segment:
     version: int | None
     first: int
     last: int
+    day: DayFile | None = None
+    group: int = 0
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column, of which only its own bytes are read. Raises ProjectError if the segment is gone by now."""
+        if self.day is not None:
+            try:
+                return self.day.group(self.group, [name]).column(0)
+            except FileNotFoundError:
+                raise removed(self.path) from None
         options = pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name)])
         try:
             # Read, not mapped: pages of a mapping count as this process's memory until the mapping ends.
             with pa.OSFile(str(self.path)) as file, pa.ipc.open_file(file, options=options) as reader:
                 return reader.read_all().column(0)
         except (FileNotFoundError, pa.ArrowException):
-            raise ProjectError(
-                f"{self.path.name} of the prediction log was removed while it was read", hint="run it again"
-            ) from None
+            raise removed(self.path) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class LogReading:
         self.torn: dict[str, str] = {}
         self._source = source
         self._scratch: Path | None = None
-        self._known: dict[Path, _Segment | None] = {}
+        self._known: dict[Path, list[_Segment]] = {}
 
     def window(self, periods: Iterable[tuple[datetime, datetime]], wanted: Wanted) -> LoggedRows:
         """The rows that arrived in any of the periods (start <= arrival < end), in the periods' order and, within one,
@@ -104,11 +108,11 @@ class LogReading:
         return LoggedRows(self, tuple(parts))
 
     def _parts(self, since: datetime, until: datetime, wanted: Wanted) -> list[_Part]:
-        low, high = (int((time.astimezone(UTC) - _EPOCH) / timedelta(microseconds=1)) for time in (since, until))
+        low, high = microseconds(since), microseconds(until)
         parts = []
-        for path in segment_files(self._source, since.astimezone(UTC), until.astimezone(UTC), self._folder):
-            segment = self._look_at(path)
-            if segment is None or segment.model != wanted.model or not wanted.takes(segment.version):
+        files = segment_files(self._source, since.astimezone(UTC), until.astimezone(UTC), self._folder)
+        for segment in (segment for path in files for segment in self._look_at(path)):
+            if segment.model != wanted.model or not wanted.takes(segment.version):
                 continue
             if low <= segment.first and segment.last < high:
                 parts.append(_Part(segment, segment.rows, None))
@@ -119,15 +123,16 @@ class LogReading:
                     parts.append(_Part(segment, rows, chosen))
         return parts
 
-    def _look_at(self, path: Path) -> _Segment | None:
+    def _look_at(self, path: Path) -> list[_Segment]:
         if path not in self._known:
-            self._known[path] = None
+            self._known[path] = []
             try:
-                self._known[path] = _segment(path)
+                self._known[path] = _day(path) if path.name.endswith(DAY) else _segment(path)
             except IntegrityError as error:
                 self.torn[path.name] = error.message
             except FileNotFoundError:
-                pass  # its day was tidied away between the listing and now
+                if path.parent.is_dir():  # else its day was removed whole
+                    raise removed(path) from None
         return self._known[path]
 
     def _folder(self) -> Path:
@@ -137,19 +142,30 @@ class LogReading:
         return self._scratch
 
 
-def _segment(path: Path) -> _Segment | None:
-    """None if it has no rows."""
+def _day(path: Path) -> list[_Segment]:
+    """A day's row groups, of which nothing but the footer is read."""
+    day = open_day(path, FORMAT, VERSION)
+    found = []
+    for group in range(day.footer.num_row_groups):
+        first, last = day.range_of(group, ARRIVED)
+        rows = day.footer.row_group(group).num_rows
+        found.append(_Segment(path, day.schema, rows, day.made.model, day.made.version, first, last, day, group))
+    return found
+
+
+def _segment(path: Path) -> list[_Segment]:
+    """None at all if it has no rows."""
     table = decode(pa.memory_map(str(path)), path.name)
     if lacking := {ARRIVED, MODEL, MODEL_VERSION}.difference(table.column_names):
         raise IntegrityError(
             f"{path.name} is no segment: it has no {', '.join(sorted(lacking))}", hint="move it out of the folder"
         )
     if table.num_rows == 0:
-        return None
+        return []
     arrived = _whole_numbers(table.column(ARRIVED))
     # All rows come from one version of one model; FORMAT.md promises it.
     model, version = (table.column(name)[0].as_py() for name in (MODEL, MODEL_VERSION))
-    return _Segment(path, table.schema, table.num_rows, model, version, int(arrived.min()), int(arrived.max()))
+    return [_Segment(path, table.schema, table.num_rows, model, version, int(arrived.min()), int(arrived.max()))]
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -168,6 +184,11 @@ class LoggedRows:
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def samples(self) -> frozenset[float]:
+        """The shares of the requests that the log took while these rows were written."""
+        return frozenset(sample_of(part.segment.schema) for part in self.parts)
 
     @property
     def schema(self) -> pa.Schema:

@@ -14,23 +14,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlops_cli.core.errors import IntegrityError, NotFound
+from mlops_cli.core.predictions.log_files import DAY, DayFile, counting, groups_between, is_own, open_day, removed
 from mlops_cli.core.predictions.outbox import PREFIX
-from mlops_cli.core.predictions.segment import ARRIVED, SUFFIX, decode
+from mlops_cli.core.predictions.segment import ARRIVED, FORMAT, VERSION, decode, sample_of
 
 if TYPE_CHECKING:
     from mlops_cli.core.remotes.remote import Remote
 
 TABLE_ROWS = 65_536
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED_DAYS = 40  # a longer window lists the whole log once instead of each day
 
 
 @dataclass(slots=True)
 class LogReport:
-    """What a reading met: `torn` maps the name of each unreadable segment to the reason."""
+    """What a reading met: `torn` maps the name of each unreadable file to the reason.
+
+    `samples` are the shares of the requests that the log took while the files were written.
+    """
 
     segments: int = 0
     rows: int = 0
     torn: dict[str, str] = field(default_factory=dict)
+    samples: set[float] = field(default_factory=set)
 
 
 def read_log(
@@ -53,17 +59,21 @@ def read_log(
         paths = segment_files(source, since, until, scratch)
         # Two passes: a segment's schema is a few hundred bytes at its end, and only all of them say the common one.
         schemas: list[pa.Schema] = []
-        whole: list[Path] = []
+        whole: list[Path | DayFile] = []
         for path in paths:
             try:
-                schema = decode(pa.memory_map(str(path)), path.name).schema
+                file = open_day(path, FORMAT, VERSION) if path.name.endswith(DAY) else path
+                schema = (
+                    file.schema if isinstance(file, DayFile) else decode(pa.memory_map(str(path)), path.name).schema
+                )
             except IntegrityError as error:
                 report.torn[path.name] = error.message
             except FileNotFoundError:
-                continue  # its day was tidied away between the listing and now
+                _require_removed(path)
             else:
                 schemas.append(schema)
-                whole.append(path)
+                whole.append(file)
+                report.samples.add(sample_of(schema))
         if whole:
             yield from _tables(whole, unify(schemas), since, until, report)
 
@@ -91,31 +101,58 @@ def _wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     try:
         both = pa.unify_schemas([pa.schema([("x", left)]), pa.schema([("x", right)])], promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return pa.string()
+        # Probabilities of other numbers of classes.
+        return pa.list_(pa.float64()) if {left.num_fields, right.num_fields} == {1} else pa.string()
     return both.field("x").type
 
 
 def _tables(
-    paths: Iterable[Path], schema: pa.Schema, since: datetime, until: datetime, report: LogReport
+    files: Iterable[Path | DayFile], schema: pa.Schema, since: datetime, until: datetime, report: LogReport
 ) -> Iterator[pa.Table]:
     pending: list[pa.Table] = []
     rows = 0
-    for path in paths:
-        try:
-            table = _between(decode(pa.memory_map(str(path)), path.name), since, until)
-        except FileNotFoundError:
-            continue
+    for file in files:
         report.segments += 1
-        report.rows += table.num_rows
-        if table.num_rows == 0:
-            continue
-        pending.append(_fit(table, schema))
-        rows += table.num_rows
-        if rows >= TABLE_ROWS:
-            yield pa.concat_tables(pending).combine_chunks()
-            pending, rows = [], 0
+        for piece in _pieces(file, since, until, report):
+            table = _between(piece, since, until)
+            report.rows += table.num_rows
+            if table.num_rows == 0:
+                continue
+            pending.append(_fit(table, schema))
+            rows += table.num_rows
+            if rows >= TABLE_ROWS:
+                yield pa.concat_tables(pending).combine_chunks()
+                pending, rows = [], 0
     if pending:
         yield pa.concat_tables(pending).combine_chunks()
+
+
+def _pieces(file: Path | DayFile, since: datetime, until: datetime, report: LogReport) -> Iterator[pa.Table]:
+    """A segment whole, or a day's row groups that may lie in the window, one at a time."""
+    path = file.path if isinstance(file, DayFile) else file
+    try:
+        if isinstance(file, DayFile):
+            low, high = microseconds(since), microseconds(until)
+            for group in groups_between(file, ARRIVED, low, high):
+                yield file.group(group)
+        else:
+            yield decode(pa.memory_map(str(path)), path.name)
+    except IntegrityError as error:
+        report.torn[path.name] = error.message
+    except FileNotFoundError:
+        report.segments -= 1
+        _require_removed(path)
+
+
+def _require_removed(path: Path) -> None:
+    """A file went between the listing and now: with its whole day, as retention does, or somebody has to read again."""
+    if path.parent.is_dir():
+        raise removed(path) from None
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970."""
+    return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _between(table: pa.Table, since: datetime, until: datetime) -> pa.Table:
@@ -144,8 +181,7 @@ def segment_files(source: Path | Remote, since: datetime, until: datetime, scrat
     first, last = since.strftime("%Y-%m-%d"), (until - timedelta(microseconds=1)).strftime("%Y-%m-%d")
     if isinstance(source, Path):
         days = (folder for folder in source.glob("????-??-??") if first <= folder.name <= last)
-        found = (path for folder in days for path in folder.glob(f"*{SUFFIX}"))
-        return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: path.name)
+        return [path for folder in sorted(days) for path in counting(folder.glob("*"))]
     folder = scratch()
     fetched = []
     for key in _keys(source, first, last, (until - since).days):
@@ -156,7 +192,7 @@ def segment_files(source: Path | Remote, since: datetime, until: datetime, scrat
         except NotFound:
             continue
         fetched.append(target)
-    return sorted(fetched, key=lambda path: path.name)
+    return counting(fetched)
 
 
 def _keys(remote: Remote, first: str, last: str, days: int) -> Iterator[str]:
@@ -168,5 +204,5 @@ def _keys(remote: Remote, first: str, last: str, days: int) -> Iterator[str]:
         keys = (key for name in names if name <= last for key in remote.list(f"{PREFIX}{name}/"))
     for key in keys:
         day, slash, name = key.removeprefix(PREFIX).partition("/")
-        if slash and "/" not in name and name.endswith(SUFFIX) and first <= day <= last:
+        if slash and "/" not in name and is_own(name) and first <= day <= last:
             yield key
