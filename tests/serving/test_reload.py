@@ -82,7 +82,7 @@ def test_a_moved_alias_is_served_without_one_failed_request(folders: tuple[Path,
         for thread in threads:
             thread.join()
         eventually(lambda: alias.deployed == ["flights@1", "flights@2", "flights@3", "flights@4"])
-        assert "mlo_reloads_total 3.0" in client.get("/metrics").text
+        assert 'mlo_reloads_total{model="flights"} 3.0' in client.get("/metrics").text
         assert 'mlo_model_info{model="flights"' in client.get("/metrics").text
         assert client.get("/metrics").text.count("mlo_model_info{") == 1
     assert {status for status, _ in answers} == {200}
@@ -98,12 +98,12 @@ def test_a_version_that_does_not_load_leaves_the_old_one_and_says_so(folders: tu
         eventually(lambda: client.get("/health").json()["reload"]["error"] is not None)
         assert client.post("/predict", json=ROW).json()["version"] == 1
         assert client.get("/health").json()["reload"]["error"] == "ValueError: version 2 is broken"
-        assert "mlo_reload_failed 1.0" in client.get("/metrics").text
+        assert 'mlo_reload_failed{model="flights"} 1.0' in client.get("/metrics").text
         assert alias.loads == [2]  # not again at each poll
         alias.key = 3
         eventually(lambda: client.get("/version").json()["version"] == 3)
         assert client.get("/health").json()["reload"]["error"] is None
-        assert "mlo_reload_failed 0.0" in client.get("/metrics").text
+        assert 'mlo_reload_failed{model="flights"} 0.0' in client.get("/metrics").text
     assert "the new version cannot be served, flights@1 stays" in caplog.text
 
 

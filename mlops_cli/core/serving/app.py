@@ -101,8 +101,11 @@ class Application:
 
     def _open(self, slot: Slot) -> None:
         self._batcher.open_lane(slot.lane)
+        lane = slot.lane
+        self.metrics.holds(lane.name, lambda: lane.waiting)
         if slot.served is not None:
-            self.metrics.serves(slot.served.name, slot.served.version_text, slot.served.run)
+            served = slot.served
+            self.metrics.serves(served.name, served.version_text, served.run, slot=slot.ref, signature=served.signature)
         if slot.source is not None:
             self._following.append(asyncio.create_task(self._follow(slot)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,10 +16,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlops_cli.core.base.records import Signature
+from mlops_cli.core.models.arrays import NoArrayPath, array_path, as_table
 from mlops_cli.core.models.load import LoadedModel
 from mlops_cli.core.models.predictions import Predictions
 from mlops_cli.core.serving.decode import Decoder, Rows
 from mlops_cli.core.serving.problems import BadInput
+
+_log = logging.getLogger(__name__)
 
 Columns = Mapping[str, Sequence[Any] | NDArray[Any]]
 
@@ -133,9 +137,14 @@ def make_served(
     signature = loaded.signature
     decoder = Decoder(signature, time_column=time_column, max_rows=max_rows)
 
-    def infer(columns: Columns, n: int) -> Predictions:
-        arrays = [pa.array(columns[column.name], _ARROW[column.kind]) for column in signature.inputs]
-        return loaded.predict(pa.Table.from_arrays(arrays, names=decoder.names))
+    infer: Infer
+    try:
+        infer = array_path(loaded, example)
+    except NoArrayPath as none:
+        _log.info("%s is predicted through tables: %s", f"{name}@{version}" if version else name, none.reason)
+
+        def infer(columns: Columns, n: int) -> Predictions:
+            return loaded.predict(as_table(signature, columns))
 
     return Served(
         name=name,
@@ -148,15 +157,6 @@ def make_served(
         has_scores=loaded.gives_scores,
         example=_example(example, decoder) if example is not None else None,
     )
-
-
-_ARROW = {
-    "float": pa.float64(),
-    "integer": pa.int64(),
-    "boolean": pa.bool_(),
-    "string": pa.large_string(),
-    "datetime": pa.timestamp("us", tz="UTC"),
-}
 
 
 def join(parts: Sequence[Sequence[Any] | NDArray[Any]]) -> Sequence[Any] | NDArray[Any]:

@@ -86,15 +86,16 @@ class Predicting:
             asked = exchange.read(body, served)
         if asked.request_id is not None and not request.names_itself and is_request_id(asked.request_id):
             request.id = asked.request_id
-        answer = await self.predict(slot, served, asked.rows, request.id, arrived, started)
+        answer = await self.predict(slot, served, asked.rows, request.id, arrived, started, len(body.data))
         if asked.rows.n > THREADED_ROWS:
             return await asyncio.to_thread(asked.encode, answer, request.id)
         return asked.encode(answer, request.id)
 
     async def predict(
-        self, slot: Slot, served: Served, rows: Rows, request_id: str, arrived: datetime, started: float
+        self, slot: Slot, served: Served, rows: Rows, request_id: str, arrived: datetime, started: float, size: int
     ) -> Answer:
-        """The answer to rows, logged. `started` is when they had arrived, by perf_counter. Raises Problem."""
+        """The answer to rows, logged. `started` is when they had arrived, by perf_counter; `size` is their bytes.
+        Raises Problem."""
         if rows.n == 0:
             return Answer([], [] if served.has_scores else None)
         try:
@@ -109,7 +110,7 @@ class Predicting:
         self._metrics.distribution(served.name, served.version_text, answer)
         if self._prediction_log is not None:
             latency_ms = 1000 * (perf_counter() - started)
-            self._prediction_log.append(_answered(served, rows, answer, request_id, arrived, latency_ms))
+            self._prediction_log.append(_answered(served, rows, answer, request_id, arrived, latency_ms, size))
         return answer
 
     async def loaded(self, slot: Slot) -> Served:
@@ -123,12 +124,12 @@ class Predicting:
         except Exception as error:
             _log.exception("%s cannot be loaded", slot.ref)
             raise unavailable(slot, "the server's log says why") from error
-        self._metrics.serves(served.name, served.version_text, served.run)
+        self._metrics.serves(served.name, served.version_text, served.run, slot=slot.ref, signature=served.signature)
         return served
 
 
 def _answered(
-    served: Served, rows: Rows, answer: Answer, request_id: str, arrived: datetime, latency_ms: float
+    served: Served, rows: Rows, answer: Answer, request_id: str, arrived: datetime, latency_ms: float, size: int
 ) -> Answered:
     scores = [row[1] for row in answer.scores] if served.is_binary and answer.scores is not None else None
     return Answered(
@@ -140,6 +141,9 @@ def _answered(
         columns=rows.columns,
         predictions=answer.labels,
         scores=scores,
+        all_scores=None if served.is_binary else answer.scores,
+        latency_ms=latency_ms,
+        size=size,
         time_column=served.decoder.time_column,
         times=rows.times,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlops_cli.core.errors import UsageError
 
-PASSWORD_VARIABLE = "MLO_TLS_KEY_PASSWORD"  # noqa: S105 - its name
+PASSWORD_VARIABLE = "MLO_TLS_KEY_PASSWORD"  # noqa: S105 - its name  # pragma: allowlist secret
 
 
 def server_context(

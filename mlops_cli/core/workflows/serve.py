@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mlops_cli.core.base.clock import parse_duration
 from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.base.sizes import parse_size
@@ -78,7 +80,13 @@ def serve_models(
         registered = Registered(workspace, place)
         slots = [_slot(workspace, registered, ref, place, lazy=options.lazy) for ref in refs]
         if target is not None:
-            writer = PredictionWriter(target, outbox=outbox_folder(workspace.paths))
+            writer = PredictionWriter(
+                target,
+                outbox=outbox_folder(workspace.paths),
+                clock=workspace.clock,
+                sample=settings.sample,
+                keep=timedelta(seconds=parse_duration(settings.keep)) if settings.keep is not None else None,
+            )
         application = Application(
             slots,
             clock=workspace.clock,
