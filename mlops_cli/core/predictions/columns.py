@@ -66,7 +66,7 @@ class Way:
 def rows_of(run: Sequence[Answered], names: Sequence[str], way: Way) -> Mapping[str, Sequence[Any]]:
     """The inputs by name. Raises KeyError, ValueError for a request whose columns are not there or differ in length."""
     if len(run) == 1:
-        return {name: run[0].columns[name] for name in names}
+        return {name: run[0].columns[name] for name in names}  # type: ignore[misc]
     if len(names) == 1:
         return {names[0]: list(chain.from_iterable(batch.columns[names[0]] for batch in run))}
     if not names:

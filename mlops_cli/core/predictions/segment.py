@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 import pyarrow as pa
 import pyarrow.ipc
+from numpy.typing import NDArray
 
 from mlops_cli.core.base.records import Signature
 from mlops_cli.core.errors import ProjectError
@@ -43,7 +44,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     version: int | None
     signature: Signature
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]]
     predictions: Sequence[Any]
     scores: Sequence[float] | None = None
     all_scores: Sequence[Sequence[float]] | None = None

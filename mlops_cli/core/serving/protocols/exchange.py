@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -38,8 +37,7 @@ class Reply(NamedTuple):
     status: int = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request as a protocol read it. `encode` writes the reply from the answer and the request's id;
     `request_id` is the id in the body, if the protocol has one."""
 
@@ -62,7 +60,15 @@ class Exchange(Protocol):
         ...
 
 
-def read_json(decoder: msgspec.json.Decoder[Document], body: bytes) -> Document:
+def read_typed(decoder: msgspec.json.Decoder[Document], body: bytes) -> Document | None:
+    """The body if it has exactly the decoder's types, else None; `read_json` says why."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
+        return None
+
+
+def read_json(decoder: msgspec.json.Decoder[Document], body: bytes | memoryview) -> Document:
     """The body as a document. Raises BadInput, also for NaN and infinities, which are no JSON."""
     try:
         return decoder.decode(body)
@@ -73,6 +79,7 @@ def read_json(decoder: msgspec.json.Decoder[Document], body: bytes) -> Document:
     except msgspec.DecodeError as error:
         place = _BYTE.search(str(error))
         at = int(place[1]) if place else 0
+        body = bytes(body)
         if bare := _NOT_JSON.match(body, max(at - 1, 0)) or _NOT_JSON.match(body, at):
             token = bare[0].decode()
             raise BadInput(f"{token} at byte {bare.start()} is no JSON; write null for a missing value") from None

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem
-from mlops_cli.core.serving.protocols.exchange import JSON, Asked, Body, Reply, read_json
+from mlops_cli.core.serving.protocols.exchange import JSON, Asked, Body, Reply, read_json, read_typed
 from mlops_cli.core.serving.protocols.mlflow import FORMS
+from mlops_cli.core.serving.typed import RowType
 
 ROWS = "rows"
 
 _DECODER = msgspec.json.Decoder(dict[str, Any] | list[Any])
+_ENCODER = msgspec.json.Encoder()
+
+
+class _One(msgspec.Struct):
+    prediction: Any
+    probability: float | dict[str, float] | UnsetType
+    model: str
+    version: int | str
+    request_id: str
+
+
+class _Many(msgspec.Struct):
+    predictions: list[Any]
+    probabilities: list[float | dict[str, float]] | UnsetType
+    model: str
+    version: int | str
+    request_id: str
+
+
+@lru_cache(maxsize=64)
+def _typed(row_type: RowType) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(row_type.Fields)
 
 
 class Named:
     media: tuple[str, ...] = (JSON, "")
 
     def read(self, body: Body, served: Served) -> Asked:
+        row_type = served.decoder.row_type
+        row = read_typed(_typed(row_type), body.data) if row_type is not None else None
+        if row is not None and (rows := served.decoder.typed([row])) is not None:
+            return Asked(rows, lambda answer, request_id: _encode_one(answer, request_id, served))
         document = read_json(_DECODER, body.data)
         if isinstance(document, list):
             raise BadInput('the body is a list; for several rows send {"rows": [...]}')
@@ -58,22 +87,17 @@ def _elsewhere(document: Mapping[str, Any], served: Served) -> str | None:
 
 
 def _encode_one(answer: Answer, request_id: str, served: Served) -> Reply:
-    document = {"prediction": answer.labels[0]}
-    if answer.scores is not None:
-        document["probability"] = probability(answer.scores[0], served)
-    return Reply(msgspec.json.encode({**document, **_about(request_id, served)}))
+    share = probability(answer.scores[0], served) if answer.scores is not None else UNSET
+    return Reply(_ENCODER.encode(_One(answer.labels[0], share, served.name, _version(served), request_id)))
 
 
 def _encode_rows(answer: Answer, request_id: str, served: Served) -> Reply:
-    document: dict[str, Any] = {"predictions": answer.labels}
-    if answer.scores is not None:
-        document["probabilities"] = [probability(scores, served) for scores in answer.scores]
-    return Reply(msgspec.json.encode({**document, **_about(request_id, served)}))
+    shares = [probability(scores, served) for scores in answer.scores] if answer.scores is not None else UNSET
+    return Reply(_ENCODER.encode(_Many(answer.labels, shares, served.name, _version(served), request_id)))
 
 
-def _about(request_id: str, served: Served) -> Mapping[str, Any]:
-    version = served.version if served.version is not None else served.title
-    return {"model": served.name, "version": version, "request_id": request_id}
+def _version(served: Served) -> int | str:
+    return served.version if served.version is not None else served.title
 
 
 def probability(scores: list[float], served: Served) -> float | dict[str, float]:
