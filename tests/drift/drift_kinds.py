@@ -1,12 +1,13 @@
 """Worlds of prose, times and vectors with a known answer.
 
-`python tests/drift/drift_kinds.py 500` measures the figures that stand in mlops_cli/core/drift/RULE.md.
+`python tests/drift/drift_kinds.py 200 20` measures the figures that stand in mlops_cli/core/drift/RULE.md; with
+`vector` after it, those of vectors alone.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from mlops_cli.core.drift.profiling import make_profile
 Generator = np.random.Generator
 DAY = 86_400_000_000
 WIDTH = 64
+KINDS = {"text": "string", "vector": "vector", "when": "datetime"}
+WIDE = ((384, 1_000, 500), (768, 1_000, 1_000), (1_536, 2_000, 1_000))  # width, reference, window
 
 
 def lexicon(letters: str, seed: int, size: int = 3000) -> np.ndarray:
@@ -62,8 +65,15 @@ def as_vectors(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), values.shape[1])
 
 
-def rows(generator: Generator, n: int, first: int = 20_000, days: int = 70, phi: float = 0.0) -> dict[str, Any]:
-    """Columns without drift. phi: of an AR(1) that moves the length of texts and the vectors."""
+def rows(
+    generator: Generator,
+    n: int,
+    first: int = 20_000,
+    days: int = 70,
+    phi: float = 0.0,
+    names: Collection[str] = tuple(KINDS),
+) -> dict[str, Any]:
+    """Columns without drift, those of `names`. phi: of an AR(1) that moves the length of texts and the vectors."""
     moods = np.zeros(n)
     if phi:
         noise = generator.normal(size=n)
@@ -71,24 +81,25 @@ def rows(generator: Generator, n: int, first: int = 20_000, days: int = 70, phi:
         for row in range(1, n):
             moods[row] = phi * moods[row - 1] + np.sqrt(1 - phi * phi) * noise[row]
     at = clock(generator, n, first, days)
-    return {
-        "text": prose(generator, n, length=12 * np.exp(0.4 * moods)),
-        "vector": embeddings(generator, n) + moods[:, None] * MIXING[0],
-        "when": at + generator.integers(0, DAY // 24, n),
-        "at": at,
+    drawn: dict[str, Callable[[], Any]] = {
+        "text": lambda: prose(generator, n, length=12 * np.exp(0.4 * moods)),
+        "vector": lambda: embeddings(generator, n) + moods[:, None] * MIXING[0],
+        "when": lambda: at + generator.integers(0, DAY // 24, n),
     }
+    return {name: draw() for name, draw in drawn.items() if name in names} | {"at": at}
 
 
 def table(columns: dict[str, Any]) -> pa.Table:
     arrays = dict(columns)
-    arrays["vector"] = as_vectors(columns["vector"]) if isinstance(columns["vector"], np.ndarray) else columns["vector"]
-    arrays |= {name: pa.array(columns[name], pa.timestamp("us")) for name in ("when", "at")}
+    if isinstance(columns.get("vector"), np.ndarray):
+        arrays["vector"] = as_vectors(columns["vector"])
+    arrays |= {name: pa.array(columns[name], pa.timestamp("us")) for name in ("when", "at") if name in columns}
     return pa.table(arrays)
 
 
 def profile_of(columns: dict[str, Any]) -> Profile:
-    kinds = {"text": "string", "vector": "vector", "when": "datetime"}
-    return make_profile(table(columns), inputs=[Column(name, kind) for name, kind in kinds.items()], time="at")  # type: ignore[arg-type]
+    inputs = [Column(name, kind) for name, kind in KINDS.items() if name in columns]  # type: ignore[arg-type]
+    return make_profile(table(columns), inputs=inputs, time="at")
 
 
 def _changed(name: str, change: Callable[[Any, Generator], Any]) -> Callable[[dict[str, Any], Generator], None]:
@@ -138,18 +149,37 @@ DRIFTS: dict[str, tuple[str, Callable[[dict[str, Any], Generator], None]]] = {
 }
 
 
-def null_run(seed: list[int], reference: int, window: int, phi: float = 0.0, days: int = 7) -> dict[str, bool]:
+def null_run(
+    seed: list[int],
+    reference: int,
+    window: int,
+    phi: float = 0.0,
+    days: int = 7,
+    names: Collection[str] = tuple(KINDS),
+) -> dict[str, bool]:
     generator = np.random.default_rng(seed)
-    profile = profile_of(rows(generator, reference, phi=phi))
-    result = check(profile, table(rows(generator, window, 20_070, days, phi)))
+    profile = profile_of(rows(generator, reference, phi=phi, names=names))
+    result = check(profile, table(rows(generator, window, 20_070, days, phi, names)))
     return {column.column: column.alarm for column in result.columns}
 
 
-def drifting(name: str, seed: list[int], reference: int, window: int) -> bool:
+def wide_run(seed: list[int], width: int, reference: int, window: int, moved: float = 0.0) -> bool:
+    """Whether embeddings of many dimensions alarm; moved: by how many sigma a tenth of the dimensions is."""
     generator = np.random.default_rng(seed)
-    profile = profile_of(rows(generator, reference))
+    mixing = generator.normal(size=(8, width)) / 2
+    before, now = (
+        generator.normal(size=(n, 8)) @ mixing + generator.normal(size=(n, width)) for n in (reference, window)
+    )
+    now[:, : width // 10] += moved * np.sqrt(3)  # the standard deviation: 8 / 4 of the mixing, 1 of the noise
+    profile = make_profile(pa.table({"vector": as_vectors(before)}), inputs=[Column("vector", "vector")])  # type: ignore[arg-type]
+    return bool(check(profile, pa.table({"vector": as_vectors(now)})).alarms)
+
+
+def drifting(name: str, seed: list[int], reference: int, window: int, names: Collection[str] = tuple(KINDS)) -> bool:
+    generator = np.random.default_rng(seed)
+    profile = profile_of(rows(generator, reference, names=names))
     column, change = DRIFTS[name]
-    columns = rows(generator, window, 20_070, 7)
+    columns = rows(generator, window, 20_070, 7, names=names)
     change(columns, generator)
     return column in check(profile, table(columns)).alarms
 
@@ -159,7 +189,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(runs: int, power: int) -> None:
+def main(runs: int, power: int, names: Collection[str]) -> None:
     for title, reference, window, phi, days in (
         ("reference 5,000", 5_000, 1_000, 0.0, 7),
         ("reference 5,000, one day", 5_000, 1_000, 0.0, 1),
@@ -167,15 +197,21 @@ def main(runs: int, power: int) -> None:
         ("AR(1) 0.9, reference 10,000", 10_000, 2_000, 0.9, 7),
     ):
         count = runs if window < 10_000 else max(1, runs // 5)
-        found = [null_run([5, run], reference, window, phi, days) for run in range(count)]
+        found = [null_run([5, run], reference, window, phi, days, names) for run in range(count)]
         each = {name: f"{np.mean([one[name] for one in found]):.2%}" for name in found[0]} if found else {}
         say(f"{title}, window {window:,}: any {np.mean([any(one.values()) for one in found]):.2%} of {count}; {each}")
-    for name in DRIFTS:
+    for name in (name for name, (column, _) in DRIFTS.items() if column in names):
         shares = [
-            np.mean([drifting(name, [6, run], 5_000, window) for run in range(power)]) for window in (1_000, 5_000)
+            np.mean([drifting(name, [6, run], 5_000, window, names) for run in range(power)])
+            for window in (1_000, 5_000)
         ]
         say(f"{name}: found {shares[0]:.0%} at 1,000, {shares[1]:.0%} at 5,000, of {power}")
+    for width, reference, window in WIDE if "vector" in names else ():
+        count = max(1, runs // 5)
+        quiet = np.mean([wide_run([8, run], width, reference, window) for run in range(count)])
+        found = np.mean([wide_run([9, run], width, reference, window, 0.3) for run in range(power // 5)])
+        say(f"{width} dimensions, {reference:,}, {window:,}: {quiet:.2%} of {count}; 0.3 sigma in 10%: {found:.0%}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or tuple(KINDS))

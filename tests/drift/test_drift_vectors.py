@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import drift_kinds
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from drift_kinds import as_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column
 from mlops_cli.core.drift.check import check
 from mlops_cli.core.drift.columns import kind_of
+from mlops_cli.core.drift.merging import merge, profile_like
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.records import DriftResult
-from mlops_cli.core.drift.summaries.vectors import add, count_like, vectors
+from mlops_cli.core.drift.summaries.vectors import add, count_like, signs, vectors
 
 GENERATOR = np.random.default_rng(0)
+MIXING = GENERATOR.normal(size=(4, 1600)) / 2
 
 
 def lists(values: np.ndarray) -> pa.Array:
@@ -84,10 +90,58 @@ def test_vectors_in_one_frame_add() -> None:
     assert covariance == pytest.approx(np.cov(features.T, bias=True), abs=1e-12)
 
 
-def test_the_profile_of_an_embedding_is_of_bounded_size() -> None:
-    data = profile_of(lists(GENERATOR.normal(size=(1200, 768)))).to_bytes()
-    assert len(data) < 144_000
+@pytest.mark.parametrize("width", [2, 24, 25, 768, 1536, 3072])
+def test_a_profile_of_vectors_takes_at_most_64_kib_for_up_to_two_billion_rows(width: int) -> None:
+    profile = profile_of(lists(GENERATOR.normal(0.5, 1, size=(1024, width))))
+    data = profile.to_bytes()
     assert Profile.from_bytes(data).to_bytes() == data
+    known = profile.columns[0].vector
+    assert known is not None
+    for _ in range(21):
+        known = add(known, known)
+    assert known.n == 2**31
+    assert len(msgspec.msgpack.encode(known)) <= 64 * 1024
+
+
+def test_more_dimensions_than_rows_are_no_drift() -> None:
+    def draw() -> np.ndarray:
+        return GENERATOR.normal(size=(500, 4)) @ MIXING + GENERATOR.normal(size=(500, 1600))
+
+    assert checked(lists(draw()), lists(draw())).alarms == ()
+    moved = draw()
+    moved[:, 1000:] += 0.3
+    assert checked(lists(draw()), lists(moved)).alarms == ("x",)
+
+
+def test_projections_keep_lengths_on_average_and_are_the_same_everywhere() -> None:
+    known = profile_of(lists(GENERATOR.normal(size=(50, 900)))).columns[0].vector
+    assert known is not None
+    values = GENERATOR.normal(size=(200, 900)).astype(np.float32)
+    assert known.projected(values).std() == pytest.approx(1.0, abs=0.05)
+    assert signs(4, 3).tolist() == [[1, 1, 1], [-1, -1, 1], [1, -1, -1], [1, -1, 1]]
+
+
+@pytest.mark.parametrize("width", [3, 40])
+def test_one_vector_that_fills_the_window_is_an_atom_however_common_its_components(width: int) -> None:
+    before, now = GENERATOR.normal(size=(4000, width)), GENERATOR.normal(size=(2000, width))
+    now[:80] = 0.0
+    tests = {test.part: test for test in checked(lists(before), lists(now)).columns[0].tests}
+    assert tests["atom"].alarm
+
+
+def test_a_profile_of_version_2_is_read_checked_and_added_to() -> None:
+    data = (Path(__file__).parent / "golden" / "profile-2.bin").read_bytes()
+    known = Profile.from_bytes(data)
+    rows = drift_kinds.rows(np.random.default_rng(1), 400)
+    rows["wide"] = as_vectors(rows.pop("vector")[:, :40])
+    table = drift_kinds.table({**rows, "vector": rows["wide"]}).drop_columns(["vector"])
+    assert check(known, table).alarms == ()
+    parts = [profile_like(known, table.slice(at, 200)) for at in (0, 200)]
+    assert merge(parts).to_bytes() == profile_like(known, table).to_bytes()
+    assert merge([known, *parts]).rows == 440
+    rows["wide"] = as_vectors(np.full((400, 40), 2.0))
+    moved = drift_kinds.table({**rows, "vector": rows["wide"]}).drop_columns(["vector"])
+    assert check(merge([known, *parts]), moved).alarms == ("wide",)
 
 
 NASTY: dict[str, tuple[pa.DataType, list[Any]]] = {

@@ -20,7 +20,7 @@ from mlops_cli.core.drift.summaries.vectors import Vector
 from mlops_cli.core.errors import IntegrityError
 
 MAGIC = b"mlo-drift-profile"
-VERSION = 2
+VERSION = 3
 CHECKED_FROM, CHECKSUM_BYTES = 2, 16  # the first version that has a checksum, and its size
 PREDICTION, SCORE = "_prediction", "_score"  # as the prediction log calls them
 

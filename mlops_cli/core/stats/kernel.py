@@ -45,13 +45,13 @@ def features(values: Array, drawn: Array, bandwidth: float) -> Array:
     return feature_codes(values, drawn, bandwidth).astype(np.float64) * feature_step(drawn.shape[1])
 
 
-def feature_step(count: int) -> float:
-    """The size of a feature of code 1, of `count` frequencies."""
-    return 1 / (ONE * math.sqrt(count))
+def feature_step(count: int, one: int = ONE) -> float:
+    """The size of a feature of code 1, of `count` frequencies; `one` is the code of a cosine of 1."""
+    return 1 / (one * math.sqrt(count))
 
 
-def feature_codes(values: Array, drawn: Array, bandwidth: float) -> NDArray[np.int16]:
-    """The features as integers from -1024 to 1024 (n, 2 f), in units of `feature_step`.
+def feature_codes(values: Array, drawn: Array, bandwidth: float, one: int = ONE) -> NDArray[np.int16]:
+    """The features as integers from -one to one (n, 2 f), in units of `feature_step`.
 
     They depend on a row alone, to the last bit: the phases are sums of integers, taken modulo a turn, which no order
     of summation, no batch and no machine changes; cos and sin come from a table.
@@ -60,7 +60,7 @@ def feature_codes(values: Array, drawn: Array, bandwidth: float) -> NDArray[np.i
     turns = np.rint(drawn * (scale / bandwidth / (2 * math.pi) * 2.0**TURN_BITS))
     high, low = exact_products(values, turns, scale)
     places = ((high << PIECE_BITS) + low + _HALF_PLACE) >> (PIECE_BITS + TURN_BITS - TABLE_BITS)
-    cosines = _cosines()
+    cosines = _cosines(one)
     size = len(cosines)
     cos, sin = cosines[places & (size - 1)], cosines[(places - size // 4) & (size - 1)]
     return np.concatenate((cos, sin), axis=1)
@@ -91,10 +91,10 @@ def power_of_two(value: float) -> float:
 
 
 @functools.cache
-def _cosines() -> NDArray[np.int16]:
-    """1024 cos over one turn."""
+def _cosines(one: int) -> NDArray[np.int16]:
+    """cos over one turn, in units of 1 / one."""
     turns = np.arange(1 << TABLE_BITS) / (1 << TABLE_BITS)
-    return np.asarray(np.rint(ONE * np.cos(2 * np.pi * turns)), dtype=np.int16)
+    return np.asarray(np.rint(one * np.cos(2 * np.pi * turns)), dtype=np.int16)
 
 
 def median_bandwidth(values: Array) -> float:

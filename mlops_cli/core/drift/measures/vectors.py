@@ -21,7 +21,7 @@ from mlops_cli.core.stats.kernel import kernel_p_value, witness_bound
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RARE = 0.01  # share of the reference up to which a vector may be called a new atom: 256 edges tell no finer
+RARE = 0.01  # share of the reference up to which a vector may be called a new atom
 
 
 def measure_vectors(
@@ -70,7 +70,7 @@ def _component_test(
     count = len(found)
     place = min(range(count), key=lambda at: (found[at][0].p_value or 0.0, -found[at][0].effect))
     test = found[place][0]
-    name = "principal component" if known.projection else "component"
+    name = "projection" if known.projected_on else "component"
     measured.tests.append(
         msgspec.structs.replace(
             test,
@@ -86,7 +86,8 @@ def _component_test(
 def _atom_test(known: Vector, taken: Vectors, sizes: Sizes, rules: Rules) -> Test:
     """One vector, rare in the reference, that fills the window (zeros where a service failed); as `atom` of numbers.
 
-    The reference's rows with it are at most those that lie, in any component, between the edges around its value.
+    The reference's rows with it are at most those whose vectors share its hash, and those that lie, in any component,
+    between the edges around its value.
     """
     m = len(taken.values)
     whole = np.ascontiguousarray(taken.values + np.float32(0.0))  # -0.0 is 0.0
@@ -117,14 +118,15 @@ def _atom_test(known: Vector, taken: Vectors, sizes: Sizes, rules: Rules) -> Tes
 
 def _most_rows(known: Vector, vector: NDArray[np.float32]) -> int:
     """An upper bound of the reference's rows with a vector (1, width); products may differ in their last digits."""
-    bounds = []
+    held = known.most_rows(vector)
+    bounds = held.tolist() if held is not None else []
     for sketched, value in zip(known.components, known.projected(vector)[0], strict=True):
         edges, below, upto = sketched.arrays()
         slack = 1e-5 * max(abs(float(value)), sketched.deviation)
         left = int(np.searchsorted(edges, value - slack, side="left")) - 1
         right = int(np.searchsorted(edges, value + slack, side="right"))
         bounds.append(int((below[right] if right < len(edges) else known.n) - (upto[left] if left >= 0 else 0)))
-    return min(bounds)
+    return int(min(bounds))
 
 
 def _kernel_test(

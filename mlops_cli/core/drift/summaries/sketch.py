@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.drift.summaries.numbers import Display, choose_edges, display_counts, display_of
+from mlops_cli.core.drift.summaries.packing import pack, unpack
 from mlops_cli.core.stats.dependence import autocorrelation_time, score_series
 from mlops_cli.core.stats.exact_sums import Exact, exact_sum, exact_sum_of_squares, mean_and_deviation
 
@@ -20,15 +21,17 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class Sketch(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers rounded to float32, of `n` rows. `edges` float32[k], `below`, `upto` uint32[k]: as in Numeric, up to 256.
+    """Numbers rounded to float32, of `n` rows. `edges` float32[k] and `counts` (2 k + 1,), packed: as in Numeric.
 
     `total` and `squares` are exact sums, which mean and deviation are rounded from; profiles of version 1 lack them.
+    `below` and `upto`, uint32[k]: in place of the counts, in profiles of versions 1 and 2.
     """
 
     n: int
     edges: bytes
-    below: bytes
-    upto: bytes
+    counts: bytes = b""
+    below: bytes = b""
+    upto: bytes = b""
     mean: float
     deviation: float
     total: Exact = Exact()
@@ -37,21 +40,23 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
     display: Display | None = None
 
     def arrays(self) -> tuple[Array, Counts, Counts]:
-        """edges, below, upto."""
+        """edges, and the rows below and up to each."""
+        edges = np.frombuffer(self.edges, "<f4").astype(np.float64)
+        if self.counts:
+            rows = np.cumsum(unpack(self.counts))
+            return edges, rows[0:-1:2], rows[1::2]
         below, upto = (np.frombuffer(data, "<u4").astype(np.int64) for data in (self.below, self.upto))
-        return np.frombuffer(self.edges, "<f4").astype(np.float64), below, upto
+        return edges, below, upto
 
 
-def sketch(values: Array, series: Array | None) -> Sketch:
+def sketch(values: Array, series: Array | None, most_edges: int = SKETCH_EDGES) -> Sketch:
     """The sketch of finite values (n,); `series` are the same in order of time, or None."""
     ordered = np.sort(rounded(values))
-    edges, _ = choose_edges(ordered, SKETCH_EDGES)
-    below, upto = (np.searchsorted(ordered, edges, side=side) for side in ("left", "right"))
+    edges, _ = choose_edges(ordered, most_edges)
     return Sketch(
         n=len(ordered),
         edges=edges.astype("<f4").tobytes(),
-        below=below.astype("<u4").tobytes(),
-        upto=upto.astype("<u4").tobytes(),
+        counts=_counted(ordered, edges),
         **_moments(len(ordered), exact_sum(ordered), exact_sum_of_squares(ordered)),
         time=autocorrelation_time(score_series(rounded(series), ordered)) if series is not None else 1.0,
         display=display_of(ordered),
@@ -62,12 +67,13 @@ def count_like(known: Sketch, values: Array) -> Sketch:
     """Finite values (n,) counted at the edges of `known`. Counting parts and adding them gives the same bytes."""
     ordered = np.sort(rounded(values))
     edges = known.arrays()[0]
-    below, upto = (np.searchsorted(ordered, edges, side=side).astype("<u4").tobytes() for side in ("left", "right"))
     shown = known.display
     if shown is not None:
         shown = Display(shown.edges, tuple(display_counts(ordered, np.array(shown.edges)).tolist()))
     moments = _moments(len(ordered), exact_sum(ordered), exact_sum_of_squares(ordered))
-    return msgspec.structs.replace(known, n=len(ordered), below=below, upto=upto, display=shown, **moments)
+    return msgspec.structs.replace(
+        known, n=len(ordered), counts=_counted(ordered, edges), below=b"", upto=b"", display=shown, **moments
+    )
 
 
 def frame_of(known: Sketch) -> tuple[object, ...]:
@@ -79,14 +85,30 @@ def add(a: Sketch, b: Sketch) -> Sketch:
     """Both samples as one. Raises ValueError if their edges differ."""
     if a.edges != b.edges:
         raise ValueError("sketches with other edges do not add")
-    below, upto = (
-        (x.astype(np.int64) + y).astype("<u4").tobytes() for x, y in zip(a.arrays()[1:], b.arrays()[1:], strict=True)
-    )
+    n = a.n + b.n
+    (_, below, upto), (_, more_below, more_upto) = a.arrays(), b.arrays()
     shown = a.display
     if shown is not None and b.display is not None:
         shown = Display(shown.edges, tuple(x + y for x, y in zip(shown.counts, b.display.counts, strict=True)))
-    moments = _moments(a.n + b.n, a.total + b.total, a.squares + b.squares)
-    return msgspec.structs.replace(a, n=a.n + b.n, below=below, upto=upto, display=shown, **moments)
+    return msgspec.structs.replace(
+        a,
+        n=n,
+        counts=_packed(below + more_below, upto + more_upto, n),
+        below=b"",
+        upto=b"",
+        display=shown,
+        **_moments(n, a.total + b.total, a.squares + b.squares),
+    )
+
+
+def _counted(ordered: Array, edges: Array) -> bytes:
+    """Sorted rows (n,) between and at edges (k,), packed (2 k + 1,)."""
+    below, upto = np.searchsorted(ordered, edges, side="left"), np.searchsorted(ordered, edges, side="right")
+    return _packed(below, upto, len(ordered))
+
+
+def _packed(below: Counts, upto: Counts, n: int) -> bytes:
+    return pack(np.diff(np.stack((below, upto), axis=1).ravel(), prepend=0, append=n))
 
 
 def _moments(n: int, total: Exact, squares: Exact) -> dict[str, Any]:

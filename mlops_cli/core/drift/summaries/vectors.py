@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.drift import columns as arrow
-from mlops_cli.core.drift.summaries.packing import pack_signed, unpack_signed
+from mlops_cli.core.drift.summaries.packing import pack, pack_signed, unpack, unpack_signed
 from mlops_cli.core.drift.summaries.sketch import Sketch, sketch
 from mlops_cli.core.drift.summaries.sketch import add as add_sketches
 from mlops_cli.core.drift.summaries.sketch import count_like as count_sketch
@@ -34,11 +35,13 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.float32]
 Order = NDArray[np.int64]
 
-ALL_COMPONENTS = 32  # dimensions up to which each is tested; over that, principal components
-PRINCIPAL = 16
-FREQUENCIES = 64
-LOOKED_AT = 1024  # rows, evenly chosen, that give the bandwidth and the principal components
-CLIPPED = 0.01  # of these, at either end of each dimension: one outlier would be the first component
+ALL_COMPONENTS = 24  # dimensions up to which each is tested; over that, as many projections
+COMPONENT_EDGES = 64
+FREQUENCIES = 48
+ONE = 32  # the code of a feature of cos 1
+BUCKETS = 512  # of a hash of whole vectors
+_SIGNS_SEED = 0x666F6C64  # of the projections; another one would be another test, so it never changes
+LOOKED_AT = 1024  # rows, evenly chosen, that give the bandwidth
 TIMED = 16  # features whose dependence is that of the vectors
 
 
@@ -61,18 +64,25 @@ class Vectors:
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
-    """Vectors of `width` numbers. `components` are sketches of each dimension, or of the rows' products with
-    `projection` float32[width, c], whose columns are principal components; without one, of the dimensions.
+    """Vectors of `width` numbers. `components` are sketches of each dimension, or of `projections` (c) of the rows on
+    directions drawn once; 0 where they are the dimensions.
 
-    Of the 2 x 64 features at `bandwidth`, as integers (kernel.py): `sums` (k,), and `products` (k (k + 1) / 2), the
-    sums of products of two, the upper triangle by rows; both packed. In profiles of version 1 `mean` float64[k] and
-    `covariance` float32[k (k + 1) / 2] instead. `time` is their autocorrelation time, in rows.
+    Of the 2 x `frequencies` features at `bandwidth`, as integers from -`one` to `one` (kernel.py): `sums` (k,), and
+    `products` (k (k + 1) / 2), the sums of products of two, the upper triangle by rows; both packed. `buckets`, packed:
+    rows by a hash of the vector, so that none is that of more rows than its bucket holds. `time` is the features'
+    autocorrelation time, in rows. Profiles of versions 1 and 2 have no buckets, and may have directions of their own,
+    `projection` float32[width, c]; in those of version 1 `mean` float64[k] and `covariance` float32[k (k + 1) / 2]
+    stand for the sums.
     """
 
     width: int
     components: tuple[Sketch, ...] = ()
+    projections: int = 0
     projection: bytes = b""
     bandwidth: float = 1.0
+    frequencies: int = 64
+    one: int = 1024
+    buckets: bytes = b""
     sums: bytes = b""
     products: bytes = b""
     mean: bytes = b""
@@ -85,35 +95,51 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
         if not self.sums:
             mean = np.frombuffer(self.mean, "<f8").astype(np.float64)
             return mean, _square(np.frombuffer(self.covariance, "<f4").astype(np.float64), len(mean))
-        step, n = feature_step(FREQUENCIES), max(1, self.n)
+        step, n = feature_step(self.frequencies, self.one), max(1, self.n)
         mean = unpack_signed(self.sums) / n
         second = _square(unpack_signed(self.products) / n, len(mean))
         return mean * step, (second - np.outer(mean, mean)) * step**2
 
     def projected(self, values: Rows) -> Array:
         """The components (n, c) of vectors (n, width). Each depends on its row alone, to the last bit."""
-        if not self.projection:
+        if not self.projected_on:
             return values.astype(np.float64)
-        axes = np.frombuffer(self.projection, "<f4").reshape(self.width, -1).astype(np.float64)
-        scale, whole = power_of_two(self.bandwidth), np.rint(axes * 2.0**PIECE_BITS)
+        directions = self._directions()
+        scale = power_of_two(self.bandwidth)
         parts = []
         for at in _starts(len(values)):
-            high, low = exact_products(values[at : at + CHUNK].astype(np.float64), whole, scale)
-            parts.append((high * 2.0**PIECE_BITS + low) * (scale * 2.0 ** (-2 * PIECE_BITS)))
-        return np.concatenate(parts)
+            high, low = exact_products(values[at : at + CHUNK].astype(np.float64), directions, scale)
+            parts.append((high * 2.0**PIECE_BITS + low) * (scale * 2.0**-PIECE_BITS))
+        return np.concatenate(parts) / (math.sqrt(self.width) if self.projections else 2.0**PIECE_BITS)
+
+    @property
+    def projected_on(self) -> bool:
+        """Whether the components are projections, not the dimensions."""
+        return bool(self.projections or self.projection)
+
+    def _directions(self) -> Array:
+        """Integers (width, c): what a component adds up of each dimension."""
+        if self.projections:
+            return signs(self.width, self.projections)
+        axes = np.frombuffer(self.projection, "<f4").reshape(self.width, -1).astype(np.float64)
+        return np.asarray(np.rint(axes * 2.0**PIECE_BITS))
+
+    def most_rows(self, values: Rows) -> NDArray[np.int64] | None:
+        """As how many rows each of some vectors (n, width) may have, at most; None where no bucket says."""
+        return unpack(self.buckets)[_bucket(values)] if self.buckets else None
 
     def codes(self, values: Rows) -> NDArray[np.int16]:
         """The random features (n, k) of vectors (n, width), as integers."""
-        drawn = frequencies(self.width, FREQUENCIES)
+        drawn = frequencies(self.width, self.frequencies)
         parts = [
-            feature_codes(values[at : at + CHUNK].astype(np.float64), drawn, self.bandwidth)
+            feature_codes(values[at : at + CHUNK].astype(np.float64), drawn, self.bandwidth, self.one)
             for at in _starts(len(values))
         ]
         return np.concatenate(parts)
 
     def features(self, values: Rows) -> Array:
         """The random features (n, k) of vectors (n, width)."""
-        return self.codes(values).astype(np.float64) * feature_step(FREQUENCIES)
+        return self.codes(values).astype(np.float64) * feature_step(self.frequencies, self.one)
 
 
 def _square(triangle: Array, k: int) -> Array:
@@ -132,6 +158,31 @@ def _sums(codes: NDArray[np.int16]) -> dict[str, bytes]:
         products += (chunk.T @ chunk).astype(np.int64)
     sums = codes.sum(axis=0, dtype=np.int64)
     return {"sums": pack_signed(sums), "products": pack_signed(products[np.triu_indices(k)])}
+
+
+def _bucket(values: Rows) -> NDArray[np.int64]:
+    """The bucket of each vector (n, width): XXH3 (64 bits, seed 0) of its float32, -0.0 as 0.0, modulo 512."""
+    import xxhash
+
+    whole = np.ascontiguousarray(values + np.float32(0.0), "<f4").tobytes()
+    size = 4 * values.shape[1]
+    hashes = (xxhash.xxh3_64_intdigest(whole[at : at + size]) % BUCKETS for at in range(0, len(whole), size))
+    return np.fromiter(hashes, np.int64, len(values))
+
+
+def _buckets(values: Rows) -> bytes:
+    return pack(np.bincount(_bucket(values), minlength=BUCKETS))
+
+
+def signs(width: int, count: int) -> Array:
+    """`count` random directions (width, count) of 1 and -1, the same everywhere: the top bits of raw words of PCG64.
+
+    Divided by sqrt(width), they keep lengths on average, as normal directions do. They know nothing of the reference:
+    directions of its most variance are of its own noise, too, which other rows do not share.
+    Source: Achlioptas, Journal of Computer and System Sciences 66 (2003) 671.
+    """
+    words = np.random.PCG64(_SIGNS_SEED).random_raw(width * count)
+    return np.where(words >> np.uint64(63), 1.0, -1.0).reshape(width, count)
 
 
 def _starts(rows: int) -> range:
@@ -177,14 +228,13 @@ def summarize_vectors(taken: Vectors, width: int, order: Order | None) -> Vector
     if not len(values):
         return Vector(width=width)
     looked = values[:: max(1, -(-len(values) // LOOKED_AT))].astype(np.float64)
-    axes = _principal(looked) if width > ALL_COMPONENTS else None
     known = Vector(
         width=width,
-        # On the grid of the exact products: nothing is rounded off any more.
-        projection=(np.rint(axes * 2.0**PIECE_BITS) * 2.0**-PIECE_BITS).astype("<f4").tobytes()
-        if axes is not None
-        else b"",
+        projections=ALL_COMPONENTS if width > ALL_COMPONENTS else 0,
         bandwidth=median_bandwidth(looked),
+        frequencies=FREQUENCIES,
+        one=ONE,
+        buckets=_buckets(values),
         n=len(values),
     )
     codes = known.codes(values)
@@ -192,7 +242,9 @@ def summarize_vectors(taken: Vectors, width: int, order: Order | None) -> Vector
     places = arrow.in_time(np.arange(len(values)), taken.present, order) if order is not None else None
     return msgspec.structs.replace(
         known,
-        components=tuple(sketch(one, one[places] if places is not None else None) for one in components.T),
+        components=tuple(
+            sketch(one, one[places] if places is not None else None, COMPONENT_EDGES) for one in components.T
+        ),
         **_sums(codes),
         time=features_time(codes, places),
     )
@@ -208,17 +260,6 @@ def features_time(found: NDArray[Any], places: Order | None) -> float:
     )
 
 
-def _principal(looked: Array) -> Array:
-    """Directions (d, 16) of the most variance, of rows (s, d) clipped in each dimension; signs by the largest entry."""
-    low, high = np.quantile(looked, [CLIPPED, 1 - CLIPPED], axis=0)
-    centred = np.clip(looked, low, high)
-    centred -= centred.mean(axis=0)
-    _, _, turned = np.linalg.svd(centred, full_matrices=False)
-    axes = turned[:PRINCIPAL].T
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return np.asarray(axes * np.where(largest < 0, -1, 1))
-
-
 def count_like(known: Vector, taken: Vectors) -> Vector:
     """Other vectors in the frame of `known`: its projection, edges, bandwidth. Counting parts and adding them gives the
     same bytes. A frame without a vector has no edges, and nothing is counted on it."""
@@ -232,6 +273,7 @@ def count_like(known: Vector, taken: Vectors) -> Vector:
             count_sketch(sketched, one) for sketched, one in zip(known.components, projected.T, strict=True)
         ),
         **_sums(known.codes(taken.values)),
+        buckets=_buckets(taken.values) if known.buckets else b"",
         mean=b"",
         covariance=b"",
     )
@@ -240,7 +282,8 @@ def count_like(known: Vector, taken: Vectors) -> Vector:
 def frame_of(known: Vector) -> tuple[object, ...]:
     """What one reference decided, and others are counted on."""
     components = tuple(frame_of_sketch(one) for one in known.components)
-    return known.width, known.projection, known.bandwidth, components, known.time
+    drawn = known.bandwidth, known.frequencies, known.one
+    return known.width, known.projections, known.projection, drawn, bool(known.buckets), components, known.time
 
 
 def add(a: Vector, b: Vector) -> Vector:
@@ -253,6 +296,7 @@ def add(a: Vector, b: Vector) -> Vector:
         components=tuple(add_sketches(x, y) for x, y in zip(a.components, b.components, strict=True)),
         sums=_added(a.sums, b.sums),
         products=_added(a.products, b.products),
+        buckets=pack(unpack(a.buckets) + unpack(b.buckets)),
     )
 
 
