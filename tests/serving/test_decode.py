@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.serving.decode import Decoder
-from mlops_cli.core.serving.values import INT64_MAX, INT64_MIN
 from mlops_cli.core.serving.problems import BadInput, TooLarge
+from mlops_cli.core.serving.values import INT64_MAX, INT64_MIN
 
 COLUMNS = (
     Column("temp", "float", nullable=True),

@@ -26,6 +26,8 @@ from mlops_cli.core.serving.values import CELLS, INT64_MAX, INT64_MIN, PLAIN, SH
 
 Values = list[Any] | NDArray[Any]
 
+_COLUMNS = frozenset({list, np.ndarray})
+
 
 class Rows(msgspec.Struct, frozen=True):
     """n decoded rows: for each input, in the signature's order, n values.
@@ -51,6 +53,8 @@ class Decoder:
         self.time_column = time_column
         self.max_rows = max_rows
         self.names = [column.name for column in signature.inputs]
+        self.is_float = all(column.kind == "float" for column in signature.inputs)
+        self.is_numeric = all(column.kind in ("float", "integer") for column in signature.inputs)
         self.row_type = RowType.of(signature, time_column)
         self._by_name = {column.name: column for column in signature.inputs}
         # One row whose values have these very types needs no look at each column; times must be parsed all the same.
@@ -84,18 +88,22 @@ class Decoder:
             return None
         return Rows(len(rows), columns, times)
 
+    def row(self, values: Sequence[Any]) -> Rows:
+        """One row, a value for each input in the signature's order."""
+        columns: dict[str, Values] = {name: [value] for name, value in zip(self.names, values, strict=True)}
+        return Rows(1, columns) if self._fits(values) else self._typed(columns, None, 1)
+
     def columns(self, columns: Mapping[str, Any]) -> Rows:
         """Columns by name, each a list or an array of equal length."""
         if columns.keys() != self._by_name.keys():
             self._names(columns)
-        lengths = {}
-        for name, values in columns.items():
-            if type(values) is not list and not isinstance(values, np.ndarray):
-                raise BadInput(f"column {name}: expected a list of values, got {show(values)}")
-            lengths[name] = len(values)
-        if len(set(lengths.values())) > 1:
-            raise BadInput("columns differ in length: " + listed(f"{name} has {n}" for name, n in lengths.items()))
-        n = next(iter(lengths.values()), 0)
+        if not set(map(type, columns.values())) <= _COLUMNS:
+            name = next(name for name, values in columns.items() if type(values) not in _COLUMNS)
+            raise BadInput(f"column {name}: expected a list of values, got {show(columns[name])}")
+        if len(set(map(len, columns.values()))) > 1:
+            lengths = (f"{name} has {len(values)}" for name, values in columns.items())
+            raise BadInput("columns differ in length: " + listed(lengths))
+        n = len(next(iter(columns.values()), ()))
         self.count(n)
         times = columns.get(self.time_column) if self.time_column is not None else None
         return self._typed({name: columns[name] for name in self.names}, times, n)
@@ -194,7 +202,7 @@ class Decoder:
             raise BadInput("; ".join(wrong[:SHOWN]))
         return Rows(n, columns, times)
 
-    def _fits(self, row: list[Any]) -> bool:
+    def _fits(self, row: Sequence[Any]) -> bool:
         """Is each value of the very type that its input wants?"""
         if tuple(map(type, row)) != self._types:
             return False
