@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from mlops_cli.cli import complete
@@ -25,6 +27,12 @@ def serve(
     no_log: bool = typer.Option(False, "--no-log", help="Do not log predictions."),
     insecure: bool = typer.Option(False, "--insecure", help="Let other machines ask without a token."),
     lazy: bool = typer.Option(False, "--lazy", help="Load each model at its first request."),
+    workers: int | None = typer.Option(
+        None, "--workers", min=1, max=256, help="Processes that share the port; serve.workers by default."
+    ),
+    tls_cert: str = typer.Option("", "--tls-cert", help="The certificate, as PEM: answer https."),
+    tls_key: str = typer.Option("", "--tls-key", help="Its key, if that stands in another file."),
+    tls_client_ca: str = typer.Option("", "--tls-client-ca", help="Who signs the clients' certificates."),
 ) -> None:
     """Put a model behind HTTP, and follow its alias.
 
@@ -36,6 +44,7 @@ def serve(
     Examples:
       mlo serve flights@production
       mlo serve flights@3 --port 0 --json
+      mlo serve flights@production --workers 4 --tls-cert server.pem --tls-key server.key
       mlo serve flights@production flights@2 delays@latest --lazy
       curl --json '{"temp": 41.2, "pressure": null}' localhost:8080/predict
     """
@@ -44,6 +53,16 @@ def serve(
 
     here = open_context(ctx)
     show_server_log()
-    options = ServeOptions(host=host or None, port=port, log=not no_log, insecure=insecure, lazy=lazy)
+    options = ServeOptions(
+        host=host or None,
+        port=port,
+        log=not no_log,
+        insecure=insecure,
+        lazy=lazy,
+        workers=workers,
+        tls_cert=Path(tls_cert).absolute() if tls_cert else None,
+        tls_key=Path(tls_key).absolute() if tls_key else None,
+        tls_client_ca=Path(tls_client_ca).absolute() if tls_client_ca else None,
+    )
     code = serve_models(here.workspace, models, options, ready=lambda serving: show_serving(serving, here.output))
     raise typer.Exit(int(code))

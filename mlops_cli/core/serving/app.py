@@ -16,6 +16,7 @@ from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving import docs, metrics
 from mlops_cli.core.serving.admin import Repository
 from mlops_cli.core.serving.batching import Batcher
+from mlops_cli.core.serving.fleet import Fleet
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.http import ClientGone, Receive, Request, Scope, Send, finish, json_bytes, reply
 from mlops_cli.core.serving.limits import Limits
@@ -56,8 +57,8 @@ class Application:
         self._poll_s = poll_s
         self._batcher = Batcher(self.metrics)
         self._worker = Worker("registry")
-        self.repository = Repository(self.shelf, self._worker, library, self._place)
-        self.status = Status(self.shelf, self._batcher, guard, log)
+        self.fleet = Fleet(Repository(self.shelf, self._worker, library, self._place), self.metrics)
+        self.status = Status(self.shelf, self._batcher, self.fleet, guard, log)
         self.predicting = Predicting(
             batcher=self._batcher,
             metrics=self.metrics,
@@ -67,7 +68,7 @@ class Application:
             worker=self._worker,
         )
         self._docs = docs.Docs(self.shelf, locked=locked)
-        self._paths = Paths(self.shelf, self.predicting, self.repository, self.status, self.metrics, limits or Limits())
+        self._paths = Paths(self.shelf, self.predicting, self.fleet, self.status, limits or Limits())
         self._following: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +91,8 @@ class Application:
 
     async def start(self) -> None:
         self._batcher.start()
+        if self.fleet.link is not None:
+            await self.fleet.link.open()
         for slot in self.shelf:
             self._open(slot)
         if any(slot.lane.limits.sla_s is not None for slot in self.shelf):
@@ -125,6 +128,8 @@ class Application:
                 await task
         self._worker.close()
         await self._batcher.close()
+        if self.fleet.link is not None:
+            await self.fleet.link.close()
         if self._prediction_log is not None:
             await asyncio.to_thread(self._prediction_log.close)
 

@@ -55,6 +55,7 @@ class BoundedProtocol(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None  # set while the client does not take what was written
         self._is_read = True
         self._is_open = True  # what arrives is still parsed
+        self._is_ending = False  # the server ends
         self._lingered = -1  # bytes forgotten since the connection was to end; -1 before
         self._refusal: tuple[int, str] | None = None
         self._cycle: Cycle | None = None  # the one that is answered
@@ -122,11 +123,19 @@ class BoundedProtocol(asyncio.Protocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """uvicorn ends: what is in flight is finished, what waits is not begun."""
-        if self._cycle is None or self._cycle.is_complete:
-            self._close()
-        else:
+        """uvicorn ends: what is in flight is finished. A client may have sent its next request before it could know, so
+        that one is answered too, with `connection: close`."""
+        self._is_ending = True
+        if self._cycle is not None and not self._cycle.is_complete:
             self._cycle.keep_alive = False
+        elif self.limits.last_s:
+            self.loop.call_later(self.limits.last_s, self._close_idle)
+        else:
+            self._close()
+
+    def _close_idle(self) -> None:
+        if self._is_open and (self._cycle is None or self._cycle.is_complete):
+            self._close()
 
     def _close(self) -> None:
         self._is_open = False
@@ -256,7 +265,7 @@ class BoundedProtocol(asyncio.Protocol):
         cycle = Cycle(
             self,
             self._scope(method.decode(), version),
-            keep_alive=self.parser.should_keep_alive(),
+            keep_alive=self.parser.should_keep_alive() and not self._is_ending,
             expects_100=self._expects_100,
         )
         self._incoming = cycle

@@ -38,5 +38,7 @@ class Limits:
     linger_s: float = 5.0
     """How long, and below how much, a refused client may go on sending before it is cut off."""
     linger_bytes: int = 128 << 20
+    last_s: float = 0.5
+    """For the last request of an idle client, when the server ends."""
     drain_s: float = 30.0
     """For what is in flight when the server ends."""

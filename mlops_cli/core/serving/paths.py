@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mlops_cli.core.serving import docs, metrics
-from mlops_cli.core.serving.admin import Repository
+from mlops_cli.core.serving.fleet import Fleet
 from mlops_cli.core.serving.http import Request, json_bytes
 from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.predicting import Predicting
@@ -49,16 +49,14 @@ class Paths:
         self,
         shelf: Shelf,
         predicting: Predicting,
-        repository: Repository,
+        fleet: Fleet,
         status: Status,
-        counted: metrics.Metrics,
         limits: Limits,
     ) -> None:
         self._shelf = shelf
         self._predicting = predicting
-        self._repository = repository
+        self._fleet = fleet
         self._status = status
-        self._metrics = counted
         self._limits = limits
         self._table = {route.label: route for route in self._fixed()}
         self._known: dict[str, Route] = {}
@@ -82,7 +80,7 @@ class Paths:
             _get("/ping", lambda _: {"status": "ok"}, _SCORING),
             _get("/health", status.health, _SCORING),
             _get("/version", status.version, _SCORING),
-            _get("/metrics", lambda _: Reply(self._metrics.render(), metrics.CONTENT_TYPE), _NAMED),
+            Route("/metrics", "GET", self._counted, _NAMED),
             _get("/v2", lambda _: v2.server_metadata(), _INFERENCE),
             # KServe's client asks for `live` or `ready` by name and takes an empty body for a failure.
             _get("/v2/health/live", lambda _: {"live": True, "ready": status.trouble is None}, _INFERENCE),
@@ -106,6 +104,10 @@ class Paths:
         if trouble is None:
             return Reply(json_bytes({"live": True, "ready": True}))
         return Reply(json_bytes({"live": True, "ready": False, "error": trouble}), status=503)
+
+    async def _counted(self, request: Request) -> Reply:
+        accept = request.headers.get(b"accept", b"").decode("latin-1")
+        return Reply(await self._fleet.metrics(accept), metrics.media_type(accept))
 
     def _index(self, _: Request) -> dict[str, Any]:
         """Where to send what. The documentation's assets are nobody's to ask for."""
@@ -170,12 +172,12 @@ class Paths:
     def _repository_route(self, name: str, rest: str) -> Route | None:
         async def load(request: Request) -> Reply:
             await request.body(self._limits)
-            await self._repository.load(name)
+            await self._fleet.load(name)
             return Reply(b"{}")
 
         async def unload(request: Request) -> Reply:
             await request.body(self._limits)
-            self._repository.unload(name)
+            await self._fleet.unload(name)
             return Reply(b"{}")
 
         answer = {"load": load, "unload": unload}.get(rest)

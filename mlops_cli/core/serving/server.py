@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -25,8 +25,11 @@ BACKLOG = 2048
 SWITCH_S = 0.001
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises MachineError if the port is taken or the host not ours."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises MachineError if the port is taken or the host not ours.
+
+    Several `shared` ones may listen on one port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
@@ -37,6 +40,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         with machine_errors(f"cannot listen on {host} port {port}"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(BACKLOG)
     except MachineError:
@@ -49,6 +54,28 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def bind_all(host: str, port: int, count: int) -> list[socket.socket]:
+    """A listening socket for each of `count` processes, all on one port. Raises as `bind`.
+
+    Linux shares connections out between sockets of one port; elsewhere the processes accept on one socket in turn.
+    """
+    if count == 1:
+        return [bind(host, port)]
+    with bind(host, port) as alone:  # a shared port could be another server's: one that is not shared finds out
+        port = alone.getsockname()[1]
+        if not sys.platform.startswith("linux"):
+            return [alone.dup() for _ in range(count)]
+    listeners = []
+    try:
+        for _ in range(count):
+            listeners.append(bind(host, port, shared=True))
+    except MachineError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
 
 
 def url_of(listener: socket.socket, *, tls: bool = False) -> str:
@@ -82,13 +109,16 @@ class Server(uvicorn.Server):
         self._limits = limits
         self._ready = ready
         self._tls = tls
+        self._adopted: dict[int, asyncio.AbstractServer] = {}
         self.received: signal.Signals | None = None
 
-    def serve_on(self, listener: socket.socket) -> signal.Signals | None:
+    def serve_on(self, listener: socket.socket, others: Sequence[socket.socket] = ()) -> signal.Signals | None:
         """Serve until SIGTERM or SIGINT, which is returned: stop accepting, finish what is in flight, end the lifespan.
 
-        A second SIGINT does not wait for what is in flight.
+        A second SIGINT does not wait for what is in flight. `others` are the sockets of the processes beside this one,
+        which it may have to `adopt`.
         """
+        self._others = tuple(others)
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         try:
@@ -103,16 +133,32 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise MachineError("the server could not start; its log says why")
-        loop = asyncio.get_running_loop()
+        self.servers = [await self._accept(sock) for sock in sockets or ()]
+        self.started = True
+        self._ready()
+
+    async def _accept(self, listener: socket.socket) -> asyncio.Server:
         bounds: dict[str, Any] = {}
         if self._tls is not None:
             bounds = {"ssl_handshake_timeout": self._limits.headers_s, "ssl_shutdown_timeout": self._limits.linger_s}
-        self.servers = [
-            await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=BACKLOG, **bounds)
-            for sock in sockets or ()
-        ]
-        self.started = True
-        self._ready()
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._connection, sock=listener, ssl=self._tls, backlog=BACKLOG, **bounds)
+
+    async def adopt(self, seat: int) -> None:
+        """Accept the connections of another process, which has died."""
+        if seat not in self._adopted and not self.should_exit:
+            # A copy: closing the server closes it, and the socket itself must stay open for the process to come.
+            self._adopted[seat] = await self._accept(self._others[seat].dup())
+
+    def release(self, seat: int) -> None:
+        """The other process is back."""
+        if (server := self._adopted.pop(seat, None)) is not None:
+            server.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for seat in list(self._adopted):
+            self.release(seat)
+        await super().shutdown([*(sockets or ()), *self._others])
 
     def _connection(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.batching import Batcher
+from mlops_cli.core.serving.fleet import Fleet
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.http import Request
 from mlops_cli.core.serving.protocols import v2
@@ -17,9 +17,11 @@ class Status:
     """Readiness is true: every model that is to be held is loaded, predictions can be made, no process is missing,
     and the server is not about to end."""
 
-    def __init__(self, shelf: Shelf, batcher: Batcher, guard: Guard, log: PredictionWriter | None) -> None:
+    def __init__(
+        self, shelf: Shelf, batcher: Batcher, fleet: Fleet, guard: Guard, log: PredictionWriter | None
+    ) -> None:
         self.is_draining = False
-        self.elsewhere: Callable[[], str | None] = lambda: None  # what is wrong in the other processes
+        self._fleet = fleet
         self._shelf = shelf
         self._batcher = batcher
         self._guard = guard
@@ -32,7 +34,7 @@ class Status:
             return "the server is about to end"
         if (trouble := self._batcher.trouble) is not None:
             return trouble
-        if (trouble := self.elsewhere()) is not None:
+        if (trouble := self._fleet.trouble) is not None:
             return trouble
         lacking = [slot.ref for slot in self._shelf if slot.served is None and slot.is_wanted and slot.is_eager]
         return f"not loaded yet: {', '.join(lacking)}" if lacking else None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,21 +26,24 @@ from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
 from mlops_cli.core.serving.guard import Guard, require_token
 from mlops_cli.core.serving.limits import Limits
-from mlops_cli.core.serving.server import Server, bind, url_of
+from mlops_cli.core.serving.server import Server, bind_all, url_of
 from mlops_cli.core.serving.shelf import Slot
+from mlops_cli.core.serving.tls import PASSWORD_VARIABLE, server_context
+from mlops_cli.core.serving.workers.link import Link
+from mlops_cli.core.serving.workers.seat import Seat
+from mlops_cli.core.serving.workers.supervisor import Supervisor
 from mlops_cli.core.workflows.resolve import resolve_model
 from mlops_cli.core.workflows.serve_models import Place, Registered, lane_limits, load_served
 from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlops_cli.core.remotes.remote import Remote
 
 
 class Serving(msgspec.Struct, frozen=True):
     """A server that answers. Of the first model: its name, its version (null for a run's), its title (both) and its
-    reference; `models` are the titles, or references where they are not loaded yet, of all."""
+    reference; `models` are the titles, or references where they are not loaded yet, of all. `pid` is the process to
+    send signals to."""
 
     url: str
     model: str
@@ -45,6 +52,7 @@ class Serving(msgspec.Struct, frozen=True):
     title: str
     ref: str
     models: tuple[str, ...] = ()
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,53 +64,168 @@ class ServeOptions:
     log: bool = True
     insecure: bool = False
     lazy: bool = False
+    workers: int | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
 
 
 def serve_models(
     workspace: Workspace, refs: Sequence[str], options: ServeOptions, *, ready: Callable[[Serving], None]
-) -> Exit:
+) -> Exit | int:
     """Serve until SIGTERM (DONE) or SIGINT (INTERRUPTED); both finish what is in flight and flush the log.
 
     `ready` is called when requests are answered. The port is taken before anything is loaded. Raises MachineError for
-    a port that is taken, UsageError for an open host without a token or for references that cannot be told apart.
+    a port that is taken, UsageError for an open host without a token, for references that cannot be told apart and for
+    certificates that do not fit. With several workers, the exit code of one that cannot start is returned: it has said
+    why itself.
     """
     _check(refs)
     settings = workspace.project.serve
     host = options.host or settings.host
-    token = workspace.environ.get("MLO_SERVE_TOKEN")
-    require_token(host, token, insecure=options.insecure)
-    limits = Limits(body_bytes=parse_size(settings.max_body), rows=settings.max_rows)
-    target = open_log(workspace.project, workspace.paths) if options.log else None
-    listener = bind(host, settings.port if options.port is None else options.port)
-    writer = None
-    try:
-        place = Place(address=url_of(listener), log=_place_of(target), pid=os.getpid())
-        registered = Registered(workspace, place)
-        slots = [_slot(workspace, registered, ref, place, lazy=options.lazy) for ref in refs]
-        if target is not None:
-            writer = PredictionWriter(
-                target,
-                outbox=outbox_folder(workspace.paths),
-                clock=workspace.clock,
-                sample=settings.sample,
-                keep=timedelta(seconds=parse_duration(settings.keep)) if settings.keep is not None else None,
+    require_token(host, workspace.environ.get("MLO_SERVE_TOKEN"), insecure=options.insecure)
+    tls = _tls(workspace, options)
+    workers = options.workers or settings.workers
+    seat = Seat.of(workspace.environ)
+    if seat is not None:
+        received: signal.Signals | int | None = _Process(workspace, refs, options, tls, seat.listener, seat).serve(
+            ready
+        )
+    else:
+        listeners = bind_all(host, settings.port if options.port is None else options.port, workers)
+        try:
+            if workers == 1:
+                received = _Process(workspace, refs, options, tls, listeners[0]).serve(ready)
+            else:
+                received = _supervise(workspace, refs, options, listeners, ready)
+        finally:
+            for listener in listeners:
+                listener.close()
+    if received is signal.SIGINT:
+        return Exit.INTERRUPTED
+    return received if isinstance(received, int) and not isinstance(received, signal.Signals) else Exit.DONE
+
+
+def _supervise(
+    workspace: Workspace,
+    refs: Sequence[str],
+    options: ServeOptions,
+    listeners: Sequence[socket.socket],
+    ready: Callable[[Serving], None],
+) -> signal.Signals | int:
+    """The same command once for each listener. What the processes need to know of the project, they read themselves."""
+    flags = ["--no-log"] * (not options.log) + ["--insecure"] * options.insecure + ["--lazy"] * options.lazy
+    for name, value in (("host", options.host), ("tls-cert", options.tls_cert), ("tls-key", options.tls_key)):
+        flags += [f"--{name}={value}"] * (value is not None)
+    flags += [f"--tls-client-ca={options.tls_client_ca}"] * (options.tls_client_ca is not None)
+    overlay = {"MLO_ENV": workspace.environment} if workspace.environment is not None else {}
+    return Supervisor(
+        [sys.executable, "-m", "mlops_cli", "serve", *refs, *flags],
+        cwd=str(workspace.root),
+        environ={**workspace.environ, **overlay},
+        listeners=listeners,
+        ready=lambda said: ready(msgspec.structs.replace(_READ.decode(said), pid=os.getpid(), workers=len(listeners))),
+        drain_s=Limits().drain_s + _GRACE_S,
+    ).run()
+
+
+class _Process:
+    """One process that answers: the only one, or with a seat among others."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        refs: Sequence[str],
+        options: ServeOptions,
+        tls: ssl.SSLContext | None,
+        listener: socket.socket,
+        seat: Seat | None = None,
+    ) -> None:
+        settings = workspace.project.serve
+        self._workspace = workspace
+        self._refs = refs
+        self._options = options
+        self._tls = tls
+        self._listener = listener
+        self._seat = seat
+        self._limits = Limits(body_bytes=parse_size(settings.max_body), rows=settings.max_rows)
+        self._target = open_log(workspace.project, workspace.paths) if options.log else None
+
+    def serve(self, ready: Callable[[Serving], None]) -> signal.Signals | None:
+        """Load, answer, and end. Raises MloError if a model cannot be loaded."""
+        seat = self._seat
+        place = Place(
+            address=url_of(self._listener, tls=self._tls is not None),
+            log=_place_of(self._target),
+            pid=os.getpid() if seat is None else os.getppid(),
+            is_recording=seat is None or seat.number == 0,
+        )
+        registered = Registered(self._workspace, place)
+        slots = [_slot(self._workspace, registered, ref, place, lazy=self._options.lazy) for ref in self._refs]
+        writer = self._writer()
+        try:
+            application = self._application(slots, registered, writer)
+            fleet = application.fleet
+
+            def say() -> None:
+                said = _serving(place, slots)
+                if fleet.link is None:
+                    ready(said)
+                else:
+                    fleet.link.ready(msgspec.json.encode(said))
+
+            server = Server(application, limits=self._limits, ready=say, tls=self._tls)
+            if seat is None:
+                return server.serve_on(self._listener)
+            fleet.link = Link(
+                seat,
+                do=fleet.carry_out,
+                counted=application.metrics.snapshot,
+                adopt=server.adopt,
+                release=server.release,
+                ended=partial(setattr, server, "should_exit", True),
             )
-        application = Application(
+            return server.serve_on(self._listener, seat.listeners)
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _writer(self) -> PredictionWriter | None:
+        if self._target is None:
+            return None
+        settings = self._workspace.project.serve
+        return PredictionWriter(
+            self._target,
+            outbox=outbox_folder(self._workspace.paths),
+            clock=self._workspace.clock,
+            sample=settings.sample,
+            keep=timedelta(seconds=parse_duration(settings.keep)) if settings.keep is not None else None,
+        )
+
+    def _application(
+        self, slots: Sequence[Slot], registered: Registered, writer: PredictionWriter | None
+    ) -> Application:
+        settings, environ = self._workspace.project.serve, self._workspace.environ
+        token = environ.get("MLO_SERVE_TOKEN")
+        host = self._options.host or settings.host
+        return Application(
             slots,
-            clock=workspace.clock,
-            guard=Guard(host, token, workspace.environ.get("MLO_SERVE_ADMIN_TOKEN")),
-            limits=limits,
+            clock=self._workspace.clock,
+            guard=Guard(host, token, environ.get("MLO_SERVE_ADMIN_TOKEN"), settings.hosts),
+            limits=self._limits,
             log=writer,
             library=registered,
             locked=token is not None,
         )
-        said = partial(ready, _serving(place, slots))
-        received = Server(application, limits=limits, ready=said).serve_on(listener)
-    finally:
-        listener.close()
-        if writer is not None:
-            writer.close()
-    return Exit.INTERRUPTED if received is signal.SIGINT else Exit.DONE
+
+
+def _tls(workspace: Workspace, options: ServeOptions) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        if options.tls_key is not None or options.tls_client_ca is not None:
+            raise UsageError("a key without a certificate", hint="mlo serve --tls-cert server.pem --tls-key server.key")
+        return None
+    password = workspace.environ.get(PASSWORD_VARIABLE)
+    return server_context(options.tls_cert, options.tls_key, client_authority=options.tls_client_ca, password=password)
 
 
 def _check(refs: Sequence[str]) -> None:
@@ -143,3 +266,7 @@ def _serving(place: Place, slots: Sequence[Slot]) -> Serving:
     titles = tuple(slot.served.title if slot.served is not None else slot.ref for slot in slots)
     version = first.served.version if first.served is not None else None
     return Serving(place.address, first.name, version, place.pid, titles[0], first.ref, titles)
+
+
+_GRACE_S = 15.0  # beyond the drain: for the log to reach its place
+_READ = msgspec.json.Decoder(Serving)
