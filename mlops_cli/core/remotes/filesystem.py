@@ -20,7 +20,7 @@ from mlops_cli.core.remotes.remote import TEMPORARY, Fact, checked_key, checked_
 from mlops_cli.core.remotes.retry import Patience, status_of
 
 # Backends whose put is one request that replaces the value as a whole or not at all.
-ATOMIC_PUT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
+ATOMIC_PUT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
 _HINTS = {
     "s3": "check AWS_PROFILE or AWS_ACCESS_KEY_ID, the bucket's name and the endpoint, then `mlo remote check`",
     "gs": "check GOOGLE_APPLICATION_CREDENTIALS and the bucket's name, then `mlo remote check`",
