@@ -223,6 +223,30 @@ def test_labels_of_all_times_are_read(project: Path, mlo: Mlo) -> None:
     assert json.loads(mlo(*line.split(), exit_code=None).stdout)["performance"]["windows"][0]["labelled"] == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("window: 0h", "mlo.yaml:3:9: drift.window: '0h' is not a duration"),
+        ("max_window: 0h", "mlo.yaml:3:9: drift.max_window: '0h' is not a duration"),
+        ("max_window: 2h", "mlo.yaml:3:9: drift.max_window: 2h is shorter than a window, 24h"),
+        ("persistence: 3/2", "mlo.yaml:3:9: drift.persistence: 3/2 asks for more alarms than windows"),
+    ],
+)
+def test_windows_that_cannot_be_are_named_with_their_line(project: Path, mlo: Mlo, setting: str, said: str) -> None:
+    (project / "mlo.yaml").write_text(YAML.replace("window: 24h, min_rows: 100", setting))
+    assert said in mlo("status", exit_code=5).stderr
+
+
+def test_a_reference_without_a_column_of_the_model_is_named_in_the_hint(project: Path, mlo: Mlo) -> None:
+    pq.write_table(pa.table({"carrier": rows(1, 300)["carrier"]}), project / "march.parquet")
+    pq.write_table(pa.table(rows(2, 300)), project / "now.parquet")
+    refused = mlo(
+        "drift", "check", "flights@1", "--current", "now.parquet", "--reference", "march.parquet", exit_code=5
+    )
+    assert "march.parquet has no column temp" in refused.stderr
+    assert "add it to march.parquet" in refused.stderr
+
+
 def test_a_file_beside_itself_is_quiet(project: Path, mlo: Mlo) -> None:
     pq.write_table(pa.table(rows(3, 500)), project / "a.parquet")
     answer = mlo("drift", "check", "--current", "a.parquet", "--reference", "a.parquet", "--json")

@@ -213,11 +213,11 @@ def test_one_column_in_common_is_enough_and_the_others_are_findings(mlo: Any, fi
         (("--current", "empty.parquet", "--reference", "march.parquet"), 4, "empty.parquet holds no rows"),
         (("--current", "april.parquet", "--reference", "clock.parquet", "--time", "at"), 5, "no column besides at"),
         ((*FILES, "--time", "when"), 2, "march.parquet has no column when; it has temp, carrier, at"),
-        (("--current", "april.parquet"), 5, "there is no mlo.yaml"),
-        (("--current", "april.parquet", "--reference", "weekday:2"), 5, "there is no mlo.yaml"),
-        (("--reference", "march.parquet"), 5, "there is no mlo.yaml"),
-        (("flights@1", *FILES), 5, "there is no mlo.yaml"),
-        ((*FILES, "--env", "prod"), 5, "there is no mlo.yaml"),
+        (("--current", "april.parquet"), 5, "no mlo.yaml"),
+        (("--current", "april.parquet", "--reference", "weekday:2"), 5, "no mlo.yaml"),
+        (("--reference", "march.parquet"), 5, "no mlo.yaml"),
+        (("flights@1", *FILES), 5, "no mlo.yaml"),
+        ((*FILES, "--env", "prod"), 5, "no mlo.yaml"),
     ],
 )
 def test_what_cannot_be_compared_is_a_clear_error(
@@ -233,3 +233,38 @@ def test_what_cannot_be_compared_is_a_clear_error(
     assert said in answer.stderr
     assert "hint: " in answer.stderr
     assert not (files / ".mlo").exists()
+
+
+@pytest.mark.parametrize("line", ["drift report --force -o", "drift check --force --html"])
+def test_force_replaces_a_report_and_no_other_file(mlo: Any, files: Path, line: str) -> None:
+    (files / "notes.html").write_text("<!doctype html><p>mine</p>")
+    for name in ("notes.html", "march.parquet"):
+        before = (files / name).read_bytes()
+        refused = mlo(*line.split(), name, *FILES, exit_code=5)
+        assert f"{name} is no report that mlo wrote" in refused.stderr
+        assert (files / name).read_bytes() == before
+    mlo("drift", "report", *FILES, "-o", "drift.html")
+    page = (files / "drift.html").read_bytes()
+    mlo(*line.split(), "drift.html", "--current", "may.parquet", "--reference", "march.parquet", exit_code=None)
+    assert (files / "drift.html").read_bytes() != page
+
+
+@pytest.mark.parametrize("option", [("--windows", "3"), ("--force",)])
+def test_settings_of_a_report_without_one_are_a_usage_error(mlo: Any, files: Path, option: tuple[str, ...]) -> None:
+    assert "name its file: --html FILE" in mlo("drift", "check", *FILES, *option, exit_code=2).stderr
+
+
+@pytest.mark.parametrize(("column", "kind"), [("temp", "float"), ("carrier", "string")])
+def test_a_clock_that_holds_no_times_is_refused(mlo: Any, files: Path, column: str, kind: str) -> None:
+    refused = mlo("drift", "check", *FILES, "--time", column, exit_code=2)
+    assert f"{column} of march.parquet holds {kind}s, which are no times" in refused.stderr
+
+
+@pytest.mark.parametrize("reference", ["weekday:0", "season:99999", "weekday:x"])
+def test_a_number_of_weeks_that_cannot_be_says_what_can(mlo: Any, files: Path, reference: str) -> None:
+    refused = mlo("drift", "check", "--current", "april.parquet", "--reference", reference, exit_code=2)
+    assert f"the reference {reference} names no number of" in refused.stderr
+
+
+def test_a_file_without_a_reference_and_without_a_project_is_told_of_the_reference(mlo: Any, files: Path) -> None:
+    assert "--reference FILE" in mlo("drift", "check", "--current", "april.parquet", exit_code=5).stderr

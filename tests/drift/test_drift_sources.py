@@ -373,3 +373,21 @@ def test_texts_are_looked_up_in_dictionaries_as_in_themselves(chunks: list[list[
     assert (one.rows, one.missing) == (other.rows, other.missing)
     places = {value: place for place, value in enumerate(known)}
     assert one.codes.tolist() == [places.get(value, -1) for chunk in chunks for value in chunk if value is not None]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("end", ['"x', '"x\n3,y\n', '"', '"x ""y""\n', '"NA', '"""'])
+def test_a_quote_that_never_ends_is_named_with_its_line(tmp_path: Path, end: str, packed: bool) -> None:
+    data = f"a,b\n1,fine\n2,{end}".encode()
+    path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(ProjectError, match="a quote opens in line 3 and never ends"):
+        open_rows(path)
+
+
+@pytest.mark.parametrize(
+    "end", ['"x"', '""', '""""', '"x\n"\n', '"x ""y"""\n', 'x"y', '5"\n', "", '"""x"', '"x"\n\n', '"NA"']
+)
+def test_quotes_that_end_or_are_none_are_read(tmp_path: Path, end: str) -> None:
+    (tmp_path / "rows.csv").write_text(f"a,b\n1,fine\n2,{end}")
+    assert open_rows(tmp_path / "rows.csv").rows == 2

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from mlops_cli.core.base.records import Entry
 from mlops_cli.core.errors import IntegrityError, ProjectError
 from mlops_cli.core.project.lock import Lock, SourceLock, StageLock, lock_bytes, parse_lock, read_lock, write_lock
+from mlops_cli.core.project.paths import is_reserved
 
 ENTRY = Entry("xxh128:" + "ab" * 16, "dir", 10, files=2)
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\\\0/"), min_size=1, max_size=20).filter(
-    lambda name: name not in (".", "..")
+    lambda name: name not in (".", "..") and not is_reserved(name)
 )
 entries = st.builds(
     Entry,

@@ -107,7 +107,7 @@ def check(
 
     here = open_context(ctx)
     request = request_from(ctx.params, here.folder)
-    answer = check_drift(here.workspace_or_folder if request.holds_files else here.workspace, request)
+    answer = check_drift(here.workspace_or_folder if request.holds_rows else here.workspace, request)
     here.output.show(answer, partial(show_drift, everything=everything))
     raise typer.Exit(answer.exit_code)
 
@@ -145,5 +145,5 @@ def report(
 
     here = open_context(ctx)
     request = request_from(ctx.params, here.folder)
-    made = report_drift(here.workspace_or_folder if request.holds_files else here.workspace, request)
+    made = report_drift(here.workspace_or_folder if request.holds_rows else here.workspace, request)
     here.output.show(made, show_report)

@@ -19,6 +19,7 @@ YEAR = timedelta(days=365)
 WEEKS, YEARS = 4, 1  # how many are looked at where no number is given
 
 _WINDOW = re.compile(r"(?P<since>[0-9][^/\\]*?)\.\.(?P<until>[0-9][^/\\]*)")
+_MEANT = re.compile(r"(weekday|season)(:.*)?")
 _COUNTED = re.compile(r"(?P<choice>weekday|season)(?::(?P<count>[1-9][0-9]?))?")
 
 
@@ -34,13 +35,21 @@ class Named:
 
     @classmethod
     def parse(cls, text: str) -> Named:
-        """`training`, `weekday`, `weekday:4`, `season:1`, `2013-04-01..2013-05-01`; anything else is a file."""
+        """`training`, `weekday`, `weekday:4`, `season:1`, `2013-04-01..2013-05-01`; anything else is a file.
+
+        Raises UsageError for a number of weeks or years that is none from 1 to 99.
+        """
         if text == "training":
             return cls("training", text)
         if counted := _COUNTED.fullmatch(text):
             weekday = counted["choice"] == "weekday"
             count = int(counted["count"] or (WEEKS if weekday else YEARS))
             return cls("weekday" if weekday else "season", text, count)
+        if meant := _MEANT.fullmatch(text):
+            raise UsageError(
+                f"the reference {text} names no number of {'weeks' if meant[1] == 'weekday' else 'years'} from 1 to 99",
+                hint=f"write {meant[1]}:{WEEKS if meant[1] == 'weekday' else YEARS}; a file of that name as ./{text}",
+            )
         if window := _WINDOW.fullmatch(text):
             return cls("window", text, since=window["since"], until=window["until"])
         return cls("file", text)

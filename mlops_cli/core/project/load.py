@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from mlops_cli.core.base.clock import parse_duration
 from mlops_cli.core.base.expression import ExpressionError, parse
-from mlops_cli.core.errors import MloError, ProjectError
+from mlops_cli.core.errors import MloError, ProjectError, UsageError
 from mlops_cli.core.project import yaml12
 from mlops_cli.core.project.images import check_image
 from mlops_cli.core.project.schema import Project, Stage
@@ -93,6 +94,7 @@ def convert(document: Mapping[str, Any], sources: list[Source]) -> Project:
     _check_env(project.env, f"{_where(('env',), sources)}: the project")
     _check_gates(project, sources)
     _check_params(project, sources)
+    _check_drift(project, sources)
     return msgspec.structs.replace(project, stages=converted)
 
 
@@ -144,6 +146,32 @@ def _check_gates(project: Project, sources: list[Source]) -> None:
                 raise ProjectError(
                     f"{where}: a gate of {alias} does not parse: {error.message}", hint=error.hint
                 ) from None
+
+
+def _check_drift(project: Project, sources: list[Source]) -> None:
+    """A window lasts some time, reaches back to something longer, and no more windows alarm than there are."""
+    drift = project.drift
+    lengths = {key: getattr(drift, key) for key in ("window", "max_window") if getattr(drift, key) is not None}
+    seconds = dict[str, float]()
+    for key, length in lengths.items():
+        try:
+            seconds[key] = parse_duration(length)
+        except UsageError as error:
+            where = _where(("drift", key), sources)
+            raise ProjectError(f"{where}: drift.{key}: {error.message}", hint=error.hint) from None
+    if seconds.get("max_window", seconds["window"]) < seconds["window"]:
+        raise ProjectError(
+            f"{_where(('drift', 'max_window'), sources)}: drift.max_window: {drift.max_window} is shorter than a "
+            f"window, {drift.window}",
+            hint="a window without enough rows reaches back up to max_window: write as much as drift.window, or more",
+        )
+    alarms, _, windows = drift.persistence.partition("/")
+    if int(alarms) > int(windows):
+        raise ProjectError(
+            f"{_where(('drift', 'persistence'), sources)}: drift.persistence: {drift.persistence} asks for more "
+            "alarms than windows",
+            hint="write alarms/windows, as in 2/3",
+        )
 
 
 def _check_params(project: Project, sources: list[Source]) -> None:

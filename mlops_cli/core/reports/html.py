@@ -26,6 +26,7 @@ from mlops_cli.core.reports.tables import heatmap, table
 from mlops_cli.core.reports.texts import escaped
 
 # Nothing may be fetched or run, whatever a column is called: a second wall behind escaping.
+GENERATOR = b'<meta name="generator" content="mlo">'  # by which a page is known as one that may be replaced
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -38,6 +39,7 @@ def render(report: Report) -> bytes:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{GENERATOR.decode()}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="color-scheme" content="light dark">

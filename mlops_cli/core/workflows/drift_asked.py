@@ -54,8 +54,12 @@ class DriftRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def holds_files(self) -> bool:
         """Whether both sides are given as rows, so that neither a model nor a project need be there."""
-        given = self.current is not None or self.sql is not None
-        return given and self.ref is None and Named.parse(self.reference or "training").choice == "file"
+        return self.holds_rows and Named.parse(self.reference or "training").choice == "file"
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether the window is given as rows, and no version is named that it should be like."""
+        return self.ref is None and (self.current is not None or self.sql is not None)
 
 
 def request_from(typed: Mapping[str, Any], folder: Path) -> DriftRequest:

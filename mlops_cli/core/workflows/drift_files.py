@@ -15,11 +15,13 @@ from mlops_cli.core.drift.profiling import make_profile
 from mlops_cli.core.drift.sources.open import open_rows
 from mlops_cli.core.drift.window import Window
 from mlops_cli.core.errors import NotFound, ProjectError, TooLittleData, UsageError
+from mlops_cli.core.workflows.anywhere import is_project
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, length_of, rules_of, shown
 from mlops_cli.core.workflows.drift_reference import Reference, no_rows_of, read_profile
 from mlops_cli.core.workflows.resolve import resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
 
+_CLOCKS = ("datetime", "integer")  # a number may be an epoch, or count steps
 _CLOCKLESS = "the reference was profiled without a clock"
 
 
@@ -46,6 +48,11 @@ def compared(workspace: Workspace, request: DriftRequest) -> Comparison:
     Raises as `Asked.of`, NotFound and ProjectError for a file, UsageError for a --time that is none.
     """
     notes: tuple[str, ...] = ()
+    if not request.holds_files and not is_project(workspace):
+        raise ProjectError(
+            f"no mlo.yaml in {workspace.root} or above it, so no model says what the rows are compared with",
+            hint="compare them with other rows: --reference FILE; or go to a project's folder",
+        )
     if request.holds_files:
         model = workspace.project.model
         if model is None:
@@ -116,6 +123,12 @@ def clock_of(workspace: Workspace, asked: str | None, window: Window, name: str)
             raise UsageError(
                 f"{name} has no column {asked}; it has {name_some(window.schema.names)}",
                 hint="name a column of times with --time, or leave it out",
+            )
+        kind = kind_of(window.schema.field(asked).type)
+        if kind not in _CLOCKS:
+            raise UsageError(
+                f"{asked} of {name} holds {kind}s, which are no times",
+                hint="name a column of times, dates or whole numbers with --time, or leave it out",
             )
         return asked
     configured = workspace.project.model.time if workspace.project.model else None

@@ -10,6 +10,7 @@ import msgspec
 
 from mlops_cli.core.base.clock import format_brief
 from mlops_cli.core.base.digest import Digest
+from mlops_cli.core.base.names import name_some
 from mlops_cli.core.base.records import Column, Entry
 from mlops_cli.core.drift.columns import GROUPS
 from mlops_cli.core.drift.periods import Period
@@ -18,7 +19,7 @@ from mlops_cli.core.drift.profiling import make_profile, profile_column
 from mlops_cli.core.drift.references import Named
 from mlops_cli.core.drift.sources.open import open_rows
 from mlops_cli.core.drift.window import Window
-from mlops_cli.core.errors import IntegrityError, NotFound, TooLittleData, UsageError
+from mlops_cli.core.errors import IntegrityError, NotFound, ProjectError, TooLittleData, UsageError
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.drift_asked import Asked, DriftRequest, shown
 from mlops_cli.core.workflows.drift_rows import Rows, rows_between
@@ -108,6 +109,12 @@ def _of_file(asked: Asked, path: Path) -> Reference:
         ) from None
     if window.rows == 0:
         raise TooLittleData(f"the reference {name} holds no rows", hint="give a file with rows")
+    absent = [column.name for column in asked.profile.columns if column.name not in window]
+    if absent:
+        raise ProjectError(
+            f"{name} has no column {name_some(absent)}, of what {asked.title} takes",
+            hint=f"add it to {name}, or give another file with --reference",
+        )
     return Reference(profile_like_version(asked, window, window), name, lambda: window)
 
 

@@ -42,12 +42,16 @@ class CsvSource:
                 yield 0, {column: pa.nulls(0) for column in wanted}
                 if not wanted or not _first_line(path).endswith(b"\n"):
                     continue
+                last: Any = None
                 for batch in _open(path, self.block_bytes, header, wanted):
+                    last = batch.column(header[-1])[-1] if batch.num_rows and header[-1] in wanted else last
                     columns = {
                         column: values if column in texts else typed(values)
                         for column, values in zip(batch.schema.names, batch.columns, strict=True)
                     }
                     yield batch.num_rows, columns
+                if last is not None:
+                    _refuse_open_quote(path, name, last.as_py())
 
     def _columns(self, path: Path, name: str) -> list[str]:
         header = _header(path, name)
@@ -118,6 +122,45 @@ def _open(path: Path, block_bytes: int, header: list[str], wanted: list[str], ha
             column_types={name: pa.string() for name in header}, include_columns=wanted, strings_can_be_null=True
         ),
     )
+
+
+def _refuse_open_quote(path: Path, name: str, last: str | None) -> None:
+    """Raise ProjectError if the last value of a file was in a quote that never ends: Arrow takes all that follows.
+
+    Then the file ends with the quote and the value as it stands in one; without it, not with the quote before it.
+    """
+    spellings = [last] if last is not None else _nulls()
+    for inside in (text.replace('"', '""').encode() for text in spellings):
+        end = _end(path, len(inside) + 8)
+        before = end.rstrip(b'"')
+        # Of quotes alone each two are one of the value, or its beginning and end.
+        is_odd = (len(end) - len(before)) % 2 == 1 and not before[-1:].isalnum()
+        if is_odd if not inside.strip(b'"') else end.endswith(b'"' + inside) and not end.endswith(b'""' + inside):
+            with _stream(path) as file:
+                lines = sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK_BYTES), b""))
+            line = lines + 1 - inside.count(b"\n")
+            raise ProjectError(
+                f"{name} does not read as CSV: a quote opens in line {line} and never ends",
+                hint='end it with ", and write a quote inside of one as ""',
+            )
+
+
+def _nulls() -> list[str]:
+    from pyarrow import csv
+
+    return list(csv.ConvertOptions().null_values)
+
+
+def _end(path: Path, size: int) -> bytes:
+    """The last bytes of a file, as it reads unpacked."""
+    with _stream(path) as file:
+        if not is_gzip(path):
+            file.seek(max(0, path.stat().st_size - size))
+            return bytes(file.read())
+        end = b""
+        while block := file.read(BLOCK_BYTES):
+            end = (end + block)[-size:]
+        return end
 
 
 @contextmanager
