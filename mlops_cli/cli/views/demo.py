@@ -62,7 +62,10 @@ def show_demo(result: DemoResult, output: Output) -> None:
         f"requests       {requests.rows:,} flights in {requests.single_requests} single requests and "
         f"{requests.batch_requests} batches, {requests.seconds} s"
     )
-    output.line(f"hot reload     a moved alias answered within {result.reload_s:.1f} s")
+    output.line(
+        f"hot reload     a moved alias answered within {result.reload_s:.1f} s, "
+        f"and {result.swapped:,} requests meanwhile without an error"
+    )
     slowest = sorted(result.steps, key=lambda step: -step.seconds)[:3]
     output.line(
         "slowest steps  " + ", ".join(f"{step.number} {step.title.lower()} {step.seconds:.1f} s" for step in slowest)

@@ -14,7 +14,7 @@ import msgspec
 from mlops_cli.core.events.protocol import Event
 from mlops_cli.core.workflows.demo import layout
 from mlops_cli.core.workflows.demo.shell import Narrator, Shell, demo_environment, require_git
-from mlops_cli.core.workflows.demo.traffic import Client, Traffic, requests_of, send
+from mlops_cli.core.workflows.demo.traffic import Asking, Client, Traffic, requests_of, send
 from mlops_cli.core.workflows.workspace import Workspace
 
 MODEL = "flights"
@@ -63,7 +63,8 @@ class DemoDrift(msgspec.Struct, frozen=True):
 
 class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the demo did. The gain is in AUC on July, with its one-sided 97.5% lower bound; `reload_s` the longest
-    time from a command that moved the alias to the first answer of the version it moved to."""
+    time from a command that moved the alias to the first answer of the version it moved to; `swapped` the requests
+    that were answered while the alias moved back and forth, all of them without an error."""
 
     folder: str
     seconds: float
@@ -77,6 +78,7 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
     test: str
     requests: Traffic
     reload_s: float
+    swapped: int
     events: int
 
 
@@ -97,6 +99,7 @@ class _Play:
         self.url = ""
         self.traffic: Traffic | None = None
         self.reload_s = 0.0
+        self.swapped = 0
         self.points: list[DemoPoint] = []
 
     def play(self) -> DemoResult:
@@ -241,10 +244,20 @@ class _Play:
             raise self.shell.fail(f"the chain does not name {', '.join(missing)}")
 
     def roll(self) -> None:
-        self.shell.mlo("rollback", MODEL)
-        back_s = self.follow(1)
-        self.shell.mlo("promote", f"{MODEL}@2")
-        self.reload_s = max(back_s, self.follow(2))
+        flight = requests_of(self.folder / "months" / "2013-07.parquet")[0]
+        with Asking(self.url, flight) as asking:
+            self.shell.mlo("rollback", MODEL)
+            back_s = self.follow(1)
+            self.shell.mlo("promote", f"{MODEL}@2")
+            self.reload_s = max(back_s, self.follow(2))
+        answered = asking.answers
+        self.swapped = answered.total()
+        self.shell.narrator.answered(
+            f"... and {answered.total():,} requests meanwhile: version 1 answered {answered[1]:,}, version 2 "
+            f"{answered[2]:,}, and none failed"
+        )
+        if asking.failures or set(answered) != {1, 2}:
+            raise self.shell.fail(f"both versions should have answered and none failed: {asking.failures[:3]}")
 
     # -- shared --------------------------------------------------------------------------------------------
 
@@ -342,6 +355,7 @@ class _Play:
                 self.traffic, rows=self.traffic.rows + 1, single_requests=self.traffic.single_requests + 1
             ),
             reload_s=self.reload_s,
+            swapped=self.swapped,
             events=len(events),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,40 @@ class Client:
         if response.status != http.client.OK:
             raise ValueError(f"{method} {path} answered {response.status}: {text[:300].decode(errors='replace')}")
         return json.loads(text)
+
+
+class Asking:
+    """Clients that ask without a pause while something else happens: how often each version answered."""
+
+    def __init__(self, url: str, flight: dict[str, Any], *, clients: int = 4) -> None:
+        self.answers: Counter[int] = Counter()
+        self.failures: list[str] = []
+        self._url = url
+        self._flight = flight
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Asking:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(TIMEOUT_S)
+
+    def _ask(self) -> None:
+        client = Client(self._url)
+        versions = []
+        try:
+            while not self._is_over.is_set():
+                versions.append(client.post("/predict", self._flight)["version"])
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.failures.append(str(error))
+        finally:
+            client.close()
+            self.answers.update(versions)  # a Counter counts for one thread at a time, and each does so once
 
 
 def requests_of(month: Path) -> list[dict[str, Any]]:
