@@ -129,9 +129,9 @@ def test_a_dvc_project_moves_over_as_it_is_typed(tmp_path: Path) -> None:
 
 
 def test_the_settings_shown_are_good_ones(tmp_path: Path) -> None:
-    (block,) = blocks("yaml")
-    (tmp_path / "mlo.yaml").write_text(f"name: x\n{block}")
+    (tmp_path / "mlo.yaml").write_text("name: x\n" + "\n".join(blocks("yaml")))
     project = load(tmp_path, {}).project
+    assert (project.serve.sla_ms, project.serve.workers) == (50, 2)
     assert project.remote("partners").trust == "shared"
     for name in project.remotes:
         assert open_remote(name, project.remote(name), root=tmp_path).name == name
