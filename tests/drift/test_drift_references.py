@@ -29,7 +29,7 @@ APRIL_30 = Period(datetime(2013, 4, 30, tzinfo=UTC), datetime(2013, 5, 1, tzinfo
         ("30d..7d", "window", 0),
         ("2013-04-01T06:00:00Z..1d", "window", 0),
         ("../2013..x/march.parquet", "file", 0),
-        ("weekday:0", "file", 0),
+        ("./weekday:0", "file", 0),
         ("march.parquet", "file", 0),
     ],
 )
