@@ -14,30 +14,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from mlops_cli.core.base.one_row import are_alike
+
 if TYPE_CHECKING:
     from mlops_cli.core.predictions.segment import Answered
 
-RUN_ROWS = 4096  # in one record batch: as long as one step of the interpreter lasts a fraction of a millisecond
+RUN_ROWS = 512  # in one record batch: as long as one step of the interpreter lasts a fraction of a millisecond
 LARGE_ROWS = 256  # a request of so many rows is a record batch of its own
 
 
-def runs(batches: Sequence[Answered]) -> Iterator[Sequence[Answered]]:
-    """Consecutive requests that make a record batch each: a large one alone, small ones up to 4,096 rows together."""
-    start = rows = 0
-    for place, batch in enumerate(batches):
-        own = len(batch.predictions)
+def runs(batches: list[Answered]) -> Iterator[list[Answered]]:
+    """Consecutive requests that make a record batch each: a large one alone, small ones up to 512 rows together.
+
+    They are taken from the list, so that their memory is given back bit by bit: that of thousands of requests at once
+    would hold up whoever shares the interpreter.
+    """
+    taken: list[Answered] = []
+    rows = 0
+    batches.reverse()
+    while batches:
+        own = len(batches[-1].predictions)
+        if taken and (own >= LARGE_ROWS or rows + own > RUN_ROWS):
+            yield taken
+            taken, rows = [], 0
+        taken.append(batches.pop())
+        rows += own
         if own >= LARGE_ROWS:
-            if start < place:
-                yield batches[start:place]
-            yield batches[place : place + 1]
-            start, rows = place + 1, 0
-        elif rows + own > RUN_ROWS:
-            yield batches[start:place]
-            start, rows = place, own
-        else:
-            rows += own
-    if start < len(batches):
-        yield batches[start:]
+            yield taken
+            taken, rows = [], 0
+    if taken:
+        yield taken
 
 
 class Way:
@@ -71,6 +77,10 @@ def rows_of(run: Sequence[Answered], names: Sequence[str], way: Way) -> Mapping[
         return {names[0]: list(chain.from_iterable(batch.columns[names[0]] for batch in run))}
     if not names:
         return {}
+    tables = [batch.columns for batch in run]
+    if are_alike(tables) and list(tables[0].places) == list(names):
+        rows = chain.from_iterable(one.row for one in tables)
+        return _apart(list(rows), names, way)
     if any(isinstance(run[0].columns[name], np.ndarray) for name in names):
         return {name: _joined([batch.columns[name] for batch in run]) for name in names}
     requests = map(itemgetter(*names), map(attrgetter("columns"), run))
@@ -79,6 +89,11 @@ def rows_of(run: Sequence[Answered], names: Sequence[str], way: Way) -> Mapping[
     else:
         rows = chain.from_iterable(zip(*columns, strict=True) for columns in requests)
         flat = list(chain.from_iterable(rows))
+    return _apart(flat, names, way)
+
+
+def _apart(flat: list[Any], names: Sequence[str], way: Way) -> Mapping[str, Sequence[Any]]:
+    """Rows that were laid out one after another, by column. Raises ValueError."""
     width = len(names)
     if len(flat) != width * way.rows:
         raise ValueError("a request has more values in one column than in another")

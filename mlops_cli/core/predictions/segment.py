@@ -133,17 +133,18 @@ def segment_name(batches: Sequence[Answered]) -> str:
     return f"{batches[0].day}/{first.strftime('%Y%m%dT%H%M%S.%fZ')}-{uuid4().hex}{SUFFIX}"
 
 
-def encode(batches: Sequence[Answered], *, sample: float = 1.0, pause: Callable[[], None] | None = None) -> bytes:
+def encode(batches: list[Answered], *, sample: float = 1.0, pause: Callable[[], None] | None = None) -> bytes:
     """The bytes of a segment. All batches share a model version, so one schema fits.
 
-    `pause` is called after each column of a few thousand rows: whoever shares the interpreter may then go on.
+    `pause` is called after each column of a few hundred rows: whoever shares the interpreter may then go on. With it
+    the list is emptied.
     """
     first = batches[0]
     time_column = first.time_column if first.times is not None else None
     schema = schema_of(first.signature, time_column, sample=sample)
     sink = pa.BufferOutputStream()
     with pyarrow.ipc.new_file(sink, schema) as writer:
-        for run in runs(batches):
+        for run in runs(batches if pause is not None else list(batches)):
             writer.write_batch(_record_batch(run, schema, time_column, pause or _go_on))
     return bytes(sink.getvalue())
 

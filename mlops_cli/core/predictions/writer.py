@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -162,7 +163,7 @@ class PredictionWriter:
                 self._wake.clear()
                 batches, self._ring = self._ring, deque()
                 self._rows = self._bytes = 0
-            for members in group(batches, self._segment_rows):
+            for members in group(_emptied(batches), self._segment_rows):
                 self._write(members)
             if closed:
                 return
@@ -171,8 +172,8 @@ class PredictionWriter:
         rows = sum(batch.rows for batch in members)
         try:
             # Between columns whoever answers requests may go on at once, not after the interpreter's 5 ms.
-            data = encode(members, sample=self._sample, pause=partial(sleep, PAUSE_S))
-            write_atomic(self._folder / segment_name(members), data)
+            name = segment_name(members)
+            write_atomic(self._folder / name, encode(members, sample=self._sample, pause=partial(sleep, PAUSE_S)))
         except (MloError, OSError) as error:
             self._drop(rows, str(error))
         except Exception as error:  # noqa: BLE001 - a batch that no segment can hold must not end the log
@@ -192,3 +193,9 @@ class PredictionWriter:
         self._error = reason
         with self._lock:
             self._dropped += rows
+
+
+def _emptied(ring: deque[Answered]) -> Iterator[Answered]:
+    """What is in the ring, which lets go of it."""
+    while ring:
+        yield ring.popleft()

@@ -38,7 +38,7 @@ class Rows(msgspec.Struct, frozen=True):
     """
 
     n: int
-    columns: dict[str, Values]
+    columns: Mapping[str, Values]
     times: list[datetime | None] | None = None
 
 

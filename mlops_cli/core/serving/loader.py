@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlops_cli.core.base.one_row import are_alike
 from mlops_cli.core.base.records import Signature
 from mlops_cli.core.models.arrays import NoArrayPath, array_path, as_table
 from mlops_cli.core.models.load import LoadedModel
@@ -103,6 +104,10 @@ class Served:
     def _joined(batches: Sequence[Rows]) -> Columns:
         if len(batches) == 1:
             return batches[0].columns
+        columns = [rows.columns for rows in batches]
+        if are_alike(columns):
+            values = map(list, zip(*[one.row for one in columns], strict=True))
+            return dict(zip(columns[0].places, values, strict=True))
         return {name: join([rows.columns[name] for rows in batches]) for name in batches[0].columns}
 
     def warmed(self) -> Served:

@@ -6,13 +6,14 @@ integer), or may be wrong in a way that a client wants to hear more of: then the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import astuple
 
+from mlops_cli.core.base.one_row import OneRow
 from mlops_cli.core.base.records import Column, Signature
 from mlops_cli.core.serving.values import INT64_MAX, INT64_MIN, check
 
@@ -32,6 +33,7 @@ class RowType:
         kinds = [_type(column) for column in signature.inputs]
         places = [f"f{place}" for place in range(len(kinds))]
         self._names = [column.name for column in signature.inputs]
+        self._places = {name: place for place, name in enumerate(self._names)}
         self._dates = [column for column in signature.inputs if column.kind == "datetime"]
         self._time = (
             Column(time_column, "datetime", nullable=True)
@@ -54,22 +56,27 @@ class RowType:
         except ValueError:
             return None
 
-    def columns(self, rows: Sequence[Any]) -> tuple[dict[str, Any], list[datetime | None] | None]:
+    def columns(self, rows: Sequence[Any]) -> tuple[Mapping[str, Any], list[datetime | None] | None]:
         """The rows' columns, and their times if any has one. Raises BadInput for a time that is none."""
         named = bool(rows) and type(rows[0]) is not tuple
         values = list(map(astuple, rows)) if named else rows
-        if len(values) == 1:
-            columns: dict[str, Any] = {name: [value] for name, value in zip(self._names, values[0], strict=False)}
-        elif values:
-            columns = {name: list(column) for name, column in zip(self._names, zip(*values, strict=True), strict=False)}
+        if len(values) == 1 and not self._dates:
+            one = OneRow(self._places, values[0] if self._time is None else values[0][: len(self._names)])
+            return one, self._times(values) if named else None
+        if values:
+            apart = zip(*values, strict=True)
+            columns: dict[str, Any] = {name: list(column) for name, column in zip(self._names, apart, strict=False)}
         else:
             columns = {name: [] for name in self._names}
         for column in self._dates:
             columns[column.name] = check(column, columns[column.name])
-        if self._time is None or not named:
-            return columns, None
+        return columns, self._times(values) if named else None
+
+    def _times(self, values: Sequence[tuple[Any, ...]]) -> list[datetime | None] | None:
+        if self._time is None:
+            return None
         times = [row[-1] for row in values]
-        return columns, check(self._time, times) if any(time is not None for time in times) else None
+        return check(self._time, times) if any(time is not None for time in times) else None
 
 
 def _type(column: Column) -> Any:
