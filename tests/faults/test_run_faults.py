@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +76,6 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -> Non
         assert statuses(run(folder)) == ["cached", "cached"], folder
         assert not list((folder / ".mlo" / "running").iterdir()), folder
         assert "running" not in {found.status for found in open_workspace(folder).runs.list()}, folder
-        shutil.rmtree(folder)
 
 
 def test_a_killed_run_leaves_finished_stages_done_and_half_outputs_aside(here: Path) -> None:
