@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -293,12 +294,16 @@ def test_folders_that_are_no_one_table_say_why(tmp_path: Path, write: Write) -> 
         ("latin.csv", "a\ncaf\u00e9\n".encode("latin1"), "it is not UTF-8"),
         ("utf16.csv", "a,b\n1,2\n".encode("utf-16"), "utf16.csv does not read as CSV"),
         ("plain.csv.gz", "a\n1\n", "plain.csv.gz does not read as CSV"),
-        ("cut.csv.gz", gzip.compress(os.urandom(999).hex().encode() * 9)[:700], "cut.csv.gz does not read as CSV"),
+        (
+            "cut.csv.gz",
+            gzip.compress(Random(0).randbytes(999).hex().encode() * 9, mtime=0)[:700],
+            "cut.csv.gz does not read as CSV",
+        ),
         ("broken.jsonl", '{"a": 1}\n\n{"a": 2\n{"a": 3}\n', "broken.jsonl:3 is no JSON: "),
         ("list.jsonl", '{"a": 1}\n[1, 2]\n', "list.jsonl:2 is no JSON object"),
         ("latin.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', "latin.jsonl:2 is not UTF-8"),
         ("deep.jsonl", '{"a": ' + "[" * 99_999, "deep.jsonl:1 is no JSON"),
-        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-12], "cut.jsonl.gz does not read as gzip"),
+        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-12], "cut.jsonl.gz does not read as gzip"),
         ("text.parquet", "hello", "text.parquet does not read as rows"),
         ("cut.parquet", b"PAR1" + bytes(40), "cut.parquet does not read as rows"),
         ("cut.arrow", b"ARROW1\0\0" + bytes(40), "cut.arrow does not read as rows"),

@@ -14,7 +14,7 @@ from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.problems import Problem
 
 LIMITS = Limits(headers_s=0.2, body_s=0.2, idle_s=0.2, linger_s=0.1, write_s=0.3, pipelined=5)
-PACKED = gzip.compress(b"a")
+PACKED = gzip.compress(b"a", mtime=0)
 SOUND = [
     GOOD,
     HEAD + b"content-length: 3\r\n\r\nabc",

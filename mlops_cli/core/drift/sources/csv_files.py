@@ -208,5 +208,5 @@ def _ragged(path: Path) -> str | None:
         for _ in _open(path, BLOCK_BYTES, header, header[:1], note):
             pass
     except (pa.ArrowException, OSError, ProjectError):
-        pass
+        pass  # the caller has an error already; this reading only looks for a better one
     return found[0] if found else None
