@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,15 @@ def running(
         thread.join(30)
         listener.close()
     assert not thread.is_alive()
+
+
+def eventually(holds: Callable[[], Any]) -> None:
+    """Wait until it holds, half a minute at the most."""
+    for _ in range(3000):
+        if holds():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it never came to hold")
 
 
 def register(workspace: Workspace, folder: Path) -> Version:

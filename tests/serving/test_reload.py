@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving_kit import ROW, running, served
+from serving_kit import ROW, eventually, running, served
 
 from mlops_cli.core.errors import RemoteError
 from mlops_cli.core.serving import reload
@@ -50,14 +50,6 @@ class Alias:
     @property
     def source(self) -> Source:
         return Source(self.resolve, self.load, self.record)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came to hold")
 
 
 def test_a_moved_alias_is_served_without_one_failed_request(folders: tuple[Path, Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from certificate_kit import make
-from serving_kit import ROW, Process, project, promote, running, served, serving
+from serving_kit import ROW, Process, eventually, project, promote, running, served, serving
 
 from mlops_cli.core.errors import NotFound
 from mlops_cli.core.serving.loader import Served
@@ -51,14 +51,6 @@ class Registry:
 
     def slot(self, **facts: Any) -> Slot:
         return Slot(f"{self.name}@production", self.name, source=self.source, follows=True, **facts)
-
-
-def eventually(holds: Any) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came to hold")
 
 
 def test_each_model_answers_under_its_name_and_version_and_the_first_where_none_is_named(folders: Folders) -> None:

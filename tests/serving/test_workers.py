@@ -13,17 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from serving_kit import ROW, Process, project, promote, serving
+from serving_kit import ROW, Process, eventually, project, promote, serving
 
 pytestmark = pytest.mark.slow
-
-
-def eventually(holds: Any) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came to hold")
 
 
 def workers_of(server: Process) -> list[int]:
