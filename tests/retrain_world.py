@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pandas as pd
 
 from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.events.protocol import Event
+from mlops_cli.core.predictions.labels import Label, record_labels
+from mlops_cli.core.predictions.segment import Answered, encode, segment_name
 from mlops_cli.core.workflows.promote import promote_model
 from mlops_cli.core.workflows.register import register_model
 from mlops_cli.core.workflows.run import run_pipeline
@@ -121,6 +124,30 @@ class World:
         data = {"verdict": verdict, "window": window, "rows": 4000, "alarms": alarms}
         champion = self.workspace().registry.resolve(ModelRef("world", alias="production"))
         return self.workspace().registry.record("drift", champion.title, data)
+
+    def answered(self, *, wrong: bool, labels: int = 300) -> None:
+        """Log 300 answers of world@1 on the day before NOW, all right or all wrong, and the first `labels` labels."""
+        workspace, count = self.workspace(), 300
+        arrived = datetime(2013, 4, 30, 12, tzinfo=UTC)
+        truth = [row % 2 for row in range(count)]
+        answers = [1 - label if wrong else label for label in truth]
+        batch = Answered(
+            request="r1",
+            arrived=arrived,
+            model="world",
+            version=1,
+            signature=workspace.registry.version("world", 1).signature,
+            columns={"x": [0.5] * count, "z": [0.5] * count},
+            predictions=answers,
+            scores=[0.2 + 0.6 * answer + 0.001 * row for row, answer in enumerate(answers)],
+            time_column="at",
+            times=[arrived + timedelta(seconds=row) for row in range(count)],
+        )
+        path = self.root / ".mlo" / "predictions" / segment_name([batch])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode([batch]))
+        known = [Label("r1", row, str(label)) for row, label in enumerate(truth[:labels])]
+        record_labels(self.root / ".mlo" / "predictions", known, arrived)
 
     def production(self) -> int | None:
         return self.workspace().registry.alias("world", "production")

@@ -12,9 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from mlops_cli.core.base.records import Column, Entry, Signature
 from mlops_cli.core.drift.performance.calibration import fit_map
@@ -22,8 +24,11 @@ from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.performance.metrics import Outcomes, measure
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.drift.profiling import make_profile
+from mlops_cli.core.models.manifest import hash_files, read_manifest
+from mlops_cli.core.models.save import save_model
 from mlops_cli.core.predictions.segment import Answered, encode, segment_name
 from mlops_cli.core.registry.records import Evaluation, Version
+from mlops_cli.core.store.snapshot import record
 from mlops_cli.core.workflows.workspace import Workspace
 
 YAML = """\
@@ -268,6 +273,64 @@ def test_a_regression_is_judged_by_its_errors(mlo: Any, here: Path, monkeypatch:
     pq.write_table(pa.table({"_prediction": truth + 2 * random.normal(size=500), "late": truth}), "bad.parquet")
     assert "quiet: rmse of flights@1" in mlo("drift", "performance", "--labels", "good.parquet").stdout
     assert "breach: rmse of flights@1" in mlo("drift", "performance", "--labels", "bad.parquet", exit_code=3).stdout
+
+
+def test_losses_of_a_registered_regression_are_estimated_without_labels(
+    mlo: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mlo.yaml").write_text(YAML)
+    monkeypatch.setenv("MLO_NOW", NOW)
+    workspace = opened(here)
+    random = np.random.default_rng(3)
+
+    def world(n: int, low: float, high: float) -> pd.DataFrame:
+        x = random.uniform(low, high, n)
+        return pd.DataFrame({"x": x, "late": 3 * x + random.normal(0, 0.2 + x)})  # the error grows with x
+
+    train = world(1500, 0.0, 1.0)
+    save_model(LinearRegression().fit(train[["x"]], train["late"]), here / "m", example=train[["x"]])
+    world(2500, 0.0, 1.6).to_parquet(here / "test.parquet")
+    facts = {
+        "name": "flights",
+        "version": 0,
+        "run": "ab" * 16,
+        "model": record(workspace.store, workspace.index, here / "m"),
+        "files": hash_files(here / "m"),
+        "signature": read_manifest(here / "m").signature,
+        "evaluate": Evaluation(record(workspace.store, workspace.index, here / "test.parquet"), "late", "test.parquet"),
+    }
+    version, _ = workspace.registry.add_version(Version(**facts))
+    workspace.registry.record("promote", "flights@1", {"alias": "production", "before": None, "gates": []})
+    real = []
+    for days, low in ((1, 0.0), (0, 0.6)):
+        rows, arrived = world(1200, low, low + 1), DAY - timedelta(days=days)
+        answers = 3 * rows["x"]
+        real.append(float(np.abs(answers - rows["late"]).mean()))
+        batch = Answered(
+            request=f"r{days}",
+            arrived=arrived,
+            model="flights",
+            version=1,
+            signature=version.signature,
+            columns={"x": rows["x"].tolist()},
+            predictions=answers.tolist(),
+            scores=None,
+            time_column="at",
+            times=[arrived + timedelta(seconds=row) for row in range(len(rows))],
+        )
+        path = here / ".mlo" / "predictions" / segment_name([batch])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode([batch]))
+    document = mlo("drift", "performance", "--estimate", "--windows", "2", "--json", exit_code=4).json
+    estimated = [window["estimated"]["mae"] for window in document["windows"]]
+    for found, mae in zip(estimated, real, strict=True):
+        assert found["value"] == pytest.approx(mae, rel=0.15)
+        assert found["lower"] < found["value"] < found["upper"]
+    assert estimated[1]["value"] > 1.5 * estimated[0]["value"]
+    assert any("blind to concept drift" in note for note in document["notes"])
+    told = mlo("drift", "performance", "--estimate", "--windows", "2", exit_code=4).stdout
+    assert "≈ estimated without labels" in told
+    assert mlo("drift", "performance", "--windows", "1", "--json", exit_code=4).json["windows"][0]["estimated"] == {}
 
 
 def test_performance_needs_neither_models_nor_their_libraries(project: Path, log: Log, mlo: Any) -> None:

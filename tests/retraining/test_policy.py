@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from mlops_cli.core.errors import ProjectError
 from mlops_cli.core.project.schema import Drift, Retrain
-from mlops_cli.core.retraining.policy import Decision, Facts, Performance, Rules, WindowFinding, decide
+from mlops_cli.core.retraining.policy import (
+    Decision,
+    Facts,
+    LabelledWindow,
+    Performance,
+    Rules,
+    WindowFinding,
+    decide,
+)
 
 NOW = datetime(2013, 5, 1, 6, tzinfo=UTC)
 DAY_S = 86400.0
@@ -25,6 +33,12 @@ def window(verdict: str, day: int = 30, **more: object) -> WindowFinding:
     times = [f"{time:%Y-%m-%d}T00:00:00.000000Z" for time in (start, start + timedelta(days=1))]
     facts = {"start": times[0], "end": times[1], "verdict": verdict, "rows": 4000, **more}
     return msgspec.convert(facts, WindowFinding)
+
+
+def labelled(verdict: str, day: int = 30, *, now: float | None = 0.61) -> LabelledWindow:
+    whole = window("quiet", day)
+    facts = {"start": whole.start, "end": whole.end, "verdict": verdict, "metric": "auc", "labelled": 900, "event": 9}
+    return msgspec.convert({**facts, "then": 0.70, "now": now}, LabelledWindow)
 
 
 def with_facts(**changes: object) -> Facts:
@@ -91,6 +105,35 @@ def test_a_drop_is_due_only_when_chance_is_ruled_out() -> None:
     assert not decision.due
     assert "may be chance" in decision.notes[0]
     assert "no labelled rows" in decide(NOW, FACTS, rules).notes[0]
+
+
+def test_feedback_decides_where_a_window_has_enough_of_it() -> None:
+    rules = with_rules(triggers=("performance",))
+    drop = Performance(metric="auc", then=0.70, now=0.66, change=-0.04, upper=-0.01, rows=4000)
+    breach = decide(NOW, with_facts(feedback=(labelled("breach"),)), rules)
+    assert breach.due
+    assert breach.reasons[0].event == 9
+    assert breach.reasons[0].text == (
+        "auc 0.7000 when registered, 0.6100 on 900 rows with feedback in the window 2013-04-30 to 2013-05-01"
+    )
+    quiet = decide(NOW, with_facts(feedback=(labelled("quiet"),), performance=drop), rules)
+    assert not quiet.due
+    assert "0 of the last 1 windows with enough labels are worse than the margin allows" in quiet.notes[0]
+    few = decide(NOW, with_facts(feedback=(labelled("too_little", now=None),), performance=drop), rules)
+    assert few.due
+    assert "newest rows of the holdout" in few.reasons[0].text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "due"), [("bq", False), ("bb", True), ("btb", True), ("bbq", True), ("bqq", False)]
+)
+def test_feedback_is_as_persistent_as_drift_has_to_be(verdicts: str, due: bool) -> None:
+    rules = with_rules(triggers=("performance",), alarms=2, windows=3)
+    names = {"b": "breach", "q": "quiet", "t": "too_little"}
+    windows = tuple(labelled(names[verdict], 20 + place) for place, verdict in enumerate(verdicts))
+    decision = decide(NOW, with_facts(feedback=windows), rules)
+    assert decision.due is due
+    assert decide(NOW, with_facts(feedback=windows[1:]), rules).key != decision.key
 
 
 def test_age_is_due_past_its_limit() -> None:

@@ -289,6 +289,38 @@ def test_a_drop_in_performance_is_a_trigger(world: World) -> None:
     assert answer.performance.now < 0.3 < 0.7 < answer.performance.then
 
 
+def test_feedback_on_what_was_served_is_asked_before_the_holdout(world: World) -> None:
+    world.configure("triggers: [drift]", "triggers: [performance]")
+    world.learnable()
+    world.answered(wrong=False)
+    quiet = run(world)
+    assert (quiet.outcome, quiet.performance) == ("nothing_due", None)
+    assert [found.verdict for found in quiet.feedback] == ["quiet"]
+    assert "on 300 rows with feedback" in quiet.notes[0]
+
+
+def test_bad_feedback_makes_a_better_challenger_that_takes_the_alias(world: World) -> None:
+    world.configure("triggers: [drift]", "triggers: [performance]")
+    world.learnable()
+    world.answered(wrong=True)
+    before = world.state()
+    assert run(world, dry=True).outcome == "would_retrain"
+    assert world.state() == before
+    answer = run(world)
+    assert (answer.outcome, answer.reasons[0].trigger) == ("promoted", "performance")
+    assert answer.reasons[0].event == world.events("performance")[0].seq
+    assert world.production() == 2
+
+
+def test_where_feedback_is_scarce_the_holdout_is_asked(world: World) -> None:
+    world.configure("triggers: [drift]", "triggers: [performance]")
+    world.answered(wrong=True, labels=20)
+    answer = run(world, dry=True)
+    assert [(found.verdict, found.labelled) for found in answer.feedback] == [("too_little", 20)]
+    assert answer.performance is not None
+    assert answer.performance.rows == 400
+
+
 def test_age_is_a_trigger(world: World) -> None:
     world.configure("triggers: [drift]", "triggers: [age], max_age: 30d")
     world.learnable()

@@ -47,6 +47,22 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class LabelledWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mlo drift performance` said of one closed window of the champion's log. `labelled` rows have a label.
+
+    `now` is None where the window gives the metric no value; `then` is the registered one, None where there is none.
+    """
+
+    start: str
+    end: str
+    verdict: Literal["breach", "quiet", "too_little"]
+    metric: str
+    now: float | None
+    then: float | None
+    labelled: int
+    event: int | None = None
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """`retrain:` and the persistence of `drift:` in mlo.yaml, with units."""
 
@@ -83,7 +99,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     registered      when it was registered
     last            when a retraining of this model last ran, whatever came of it
     windows         findings about closed windows, oldest first
-    performance     None where there are no labelled rows
+    feedback        the log's closed windows with the labels given so far, oldest first
+    performance     on the holdout, which is asked where `feedback` decides nothing; None where there are no such rows
     failed_checks   failed checks of severity error on data that no stage makes
     material        digests of what a retraining would read (data, code, parameters, holdout): part of the key only
     """
@@ -92,6 +109,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     registered: datetime
     last: datetime | None = None
     windows: tuple[WindowFinding, ...] = ()
+    feedback: tuple[LabelledWindow, ...] = ()
     performance: Performance | None = None
     failed_checks: tuple[str, ...] = ()
     material: dict[str, Any] = {}
@@ -153,6 +171,9 @@ def situation_key(facts: Facts, rules: Rules, reasons: tuple[Reason, ...]) -> st
         "windows": [
             (window.start, window.end, window.verdict, window.columns, window.rows) for window in _decided(facts, rules)
         ],
+        "feedback": [
+            (window.start, window.end, window.verdict, window.labelled) for window in decided_labels(facts.feedback)
+        ],
         "performance": facts.performance,
         "triggers": [reason.trigger for reason in reasons],
         "rules": rules,
@@ -168,7 +189,7 @@ def _fired(now: datetime, facts: Facts, rules: Rules) -> tuple[tuple[Reason, ...
         if trigger == "drift":
             _drift(facts, rules, reasons, notes)
         elif trigger == "performance":
-            _performance(facts, reasons, notes)
+            _performance(facts, rules, reasons, notes)
         else:
             _age(now, facts, rules, reasons, notes)
     return tuple(reasons), tuple(notes)
@@ -194,19 +215,43 @@ def _drift(facts: Facts, rules: Rules, reasons: list[Reason], notes: list[str]) 
         notes.append(f"drift: {counted}, {rules.alarms} are needed")
 
 
-def _performance(facts: Facts, reasons: list[Reason], notes: list[str]) -> None:
+def decided_labels(windows: tuple[LabelledWindow, ...]) -> list[LabelledWindow]:
+    """The windows with labels enough for a verdict."""
+    return [window for window in windows if window.verdict != "too_little"]
+
+
+def _performance(facts: Facts, rules: Rules, reasons: list[Reason], notes: list[str]) -> None:
+    """Labels of the log decide where any window has enough of them: they are of the rows that were served."""
+    decided = decided_labels(facts.feedback)[-rules.windows :]
+    if decided:
+        _feedback(decided, rules, reasons, notes)
+        return
     measured = facts.performance
     if measured is None:
-        notes.append("performance: there are no labelled rows to judge it by")
+        notes.append("performance: there are no labelled rows to judge it by, neither feedback nor a holdout")
         return
     text = (
-        f"{measured.metric} {measured.then:.4f} when registered, {measured.now:.4f} on {measured.rows:,} newest rows: "
-        f"a change of {measured.change:+.4f}, at most {measured.upper:+.4f}"
+        f"{measured.metric} {measured.then:.4f} when registered, {measured.now:.4f} on {measured.rows:,} newest rows "
+        f"of the holdout: a change of {measured.change:+.4f}, at most {measured.upper:+.4f}"
     )
     if measured.upper < 0:
         reasons.append(Reason("performance", text))
     else:
         notes.append(f"performance: {text}, which may be chance")
+
+
+def _feedback(decided: list[LabelledWindow], rules: Rules, reasons: list[Reason], notes: list[str]) -> None:
+    breaches = [window for window in decided if window.verdict == "breach"]
+    latest = (breaches or decided)[-1]
+    text = (
+        f"{latest.metric} {latest.then:.4f} when registered, {latest.now:.4f} on {latest.labelled:,} rows with "
+        f"feedback in the window {span(latest)}"
+    )
+    counted = f"{len(breaches)} of the last {len(decided)} windows with enough labels are worse than the margin allows"
+    if len(breaches) >= rules.alarms:
+        reasons.append(Reason("performance", text if rules.windows == 1 else f"{text}: {counted}", latest.event))
+    else:
+        notes.append(f"performance: {text}: {counted}, {rules.alarms} are needed")
 
 
 def _age(now: datetime, facts: Facts, rules: Rules, reasons: list[Reason], notes: list[str]) -> None:
@@ -220,7 +265,7 @@ def _age(now: datetime, facts: Facts, rules: Rules, reasons: list[Reason], notes
         notes.append(f"age: {text}")
 
 
-def span(window: WindowFinding) -> str:
+def span(window: WindowFinding | LabelledWindow) -> str:
     """`2013-04-30 to 2013-05-01`: whole days without the clock."""
     start, end = (text.removesuffix("T00:00:00.000000Z") for text in (window.start, window.end))
     return f"{start} to {end}"

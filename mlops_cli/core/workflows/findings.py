@@ -10,15 +10,17 @@ import msgspec
 
 from mlops_cli.core.base.digest import digest_file
 from mlops_cli.core.drift.records import DriftAnswer
+from mlops_cli.core.errors import TooLittleData
 from mlops_cli.core.pipeline.graph import inside
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.retraining.comparison import change_of
-from mlops_cli.core.retraining.policy import Performance, Rules, WindowFinding
+from mlops_cli.core.retraining.policy import LabelledWindow, Performance, Rules, WindowFinding
 from mlops_cli.core.validation.checks import run_checks
 from mlops_cli.core.validation.rules import load_suite
 from mlops_cli.core.workflows.check import describe, suites_of
 from mlops_cli.core.workflows.drift import check_windows
 from mlops_cli.core.workflows.holdout import Holdout, judge, judge_registered
+from mlops_cli.core.workflows.performance import PerformanceRequest, check_performance
 from mlops_cli.core.workflows.plan import assemble
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -76,6 +78,34 @@ def _apart(windows: Iterable[WindowFinding]) -> list[WindowFinding]:
             kept.append(window)
             free_until = window.start
     return kept
+
+
+def labelled_windows(
+    workspace: Workspace, champion: Version, rules: Rules, *, record: bool
+) -> tuple[LabelledWindow, ...]:
+    """The champion's last closed windows, judged by the labels given so far; none where it answered nothing."""
+    try:
+        answer = check_performance(
+            workspace, PerformanceRequest(ref=champion.title, windows=rules.windows, record=record)
+        )
+    except TooLittleData:
+        return ()
+    found = []
+    for window in answer.windows:
+        now = window.metrics.get(answer.metric)
+        found.append(
+            LabelledWindow(
+                start=window.start,
+                end=window.end,
+                verdict=window.verdict,
+                metric=answer.metric,
+                now=now.value if now is not None else None,
+                then=answer.training.get(answer.metric),
+                labelled=window.labelled,
+                event=answer.event,
+            )
+        )
+    return tuple(found)
 
 
 def measure(workspace: Workspace, champion: Version, holdout: Holdout) -> Performance | None:

@@ -18,8 +18,18 @@ from mlops_cli.core.events.protocol import Event, sayable
 from mlops_cli.core.project.schema import Model
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.retraining.comparison import Gain, Judged, check_value, compare
-from mlops_cli.core.retraining.policy import Decision, Facts, Performance, Reason, Rules, WindowFinding, decide
-from mlops_cli.core.workflows.findings import failed_checks, material, measure, windows_of
+from mlops_cli.core.retraining.policy import (
+    Decision,
+    Facts,
+    LabelledWindow,
+    Performance,
+    Reason,
+    Rules,
+    WindowFinding,
+    decide,
+    decided_labels,
+)
+from mlops_cli.core.workflows.findings import failed_checks, labelled_windows, material, measure, windows_of
 from mlops_cli.core.workflows.holdout import Holdout, judge, read_holdout, shown_path, training_rows
 from mlops_cli.core.workflows.promote import PRODUCTION, Promotion, promote_model
 from mlops_cli.core.workflows.register import known_version, register_model
@@ -46,6 +56,7 @@ class RetrainAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
     windows: tuple[WindowFinding, ...] = ()
+    feedback: tuple[LabelledWindow, ...] = ()
     performance: Performance | None = None
     held_by: str | None = None
     until: str | None = None
@@ -103,12 +114,14 @@ class _Retraining:
 
     def decide(self, *, dry: bool) -> tuple[RetrainAnswer, Decision]:
         """The answer so far: what was found and decided, nothing done yet."""
+        feedback = self._feedback(record=not dry)
         facts = Facts(
             champion=self.champion.title,
             registered=parse_time(self.champion.time),
             last=self._last(),
             windows=windows_of(self.workspace, self.champion, self.rules, record=not dry),
-            performance=self._performance(),
+            feedback=feedback,
+            performance=None if decided_labels(feedback) else self._performance(),
             failed_checks=failed_checks(self.workspace),
             material=material(self.workspace, self.champion, self.path),
         )
@@ -121,6 +134,7 @@ class _Retraining:
             reasons=decision.reasons,
             notes=(*decision.notes, *self._lacking()),
             windows=facts.windows,
+            feedback=facts.feedback,
             performance=facts.performance,
             held_by=decision.held_by,
             until=decision.until,
@@ -140,6 +154,11 @@ class _Retraining:
     def _last(self) -> Any:
         ran = [event for event in self.past if event.data.get("decision") in _RAN]
         return parse_time(ran[-1].time) if ran else None
+
+    def _feedback(self, *, record: bool) -> tuple[LabelledWindow, ...]:
+        if "performance" not in self.rules.triggers:
+            return ()
+        return labelled_windows(self.workspace, self.champion, self.rules, record=record)
 
     def _performance(self) -> Performance | None:
         if "performance" not in self.rules.triggers or self.path is None or not self.path.is_file():
