@@ -12,10 +12,12 @@ from contextlib import suppress
 from time import perf_counter
 
 from mlops_cli.core.base.clock import Clock
+from mlops_cli.core.predictions.label_writer import LabelWriter
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving import docs, metrics
 from mlops_cli.core.serving.admin import Repository
 from mlops_cli.core.serving.batching import Batcher
+from mlops_cli.core.serving.feedback import Feedback
 from mlops_cli.core.serving.fleet import Fleet
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.http import ClientGone, Receive, Request, Scope, Send, finish, json_bytes, reply
@@ -46,6 +48,7 @@ class Application:
         guard: Guard,
         limits: Limits | None = None,
         log: PredictionWriter | None = None,
+        labels: LabelWriter | None = None,
         library: Library | None = None,
         locked: bool = False,
         poll_s: float = POLL_S,
@@ -67,8 +70,10 @@ class Application:
             log=log,
             worker=self._worker,
         )
-        self._docs = docs.Docs(self.shelf, locked=locked)
-        self._paths = Paths(self.shelf, self.predicting, self.fleet, self.status, limits or Limits())
+        self._labels = labels
+        feedback = Feedback(self.shelf, self.predicting, self.metrics, limits or Limits(), labels)
+        self._docs = docs.Docs(self.shelf, locked=locked, labelled=labels is not None)
+        self._paths = Paths(self.shelf, self.predicting, self.fleet, self.status, feedback, limits or Limits())
         self._following: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +135,8 @@ class Application:
         await self._batcher.close()
         if self.fleet.link is not None:
             await self.fleet.link.close()
+        if self._labels is not None:
+            await asyncio.to_thread(self._labels.close)
         if self._prediction_log is not None:
             await asyncio.to_thread(self._prediction_log.close)
 

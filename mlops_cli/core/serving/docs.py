@@ -35,8 +35,9 @@ _TYPES: dict[str, dict[str, Any]] = {
 class Docs:
     """An ASGI app for PATHS. FastAPI is imported at the first visit: a server that nobody reads about never pays."""
 
-    def __init__(self, shelf: Shelf, *, locked: bool) -> None:
+    def __init__(self, shelf: Shelf, *, locked: bool, labelled: bool) -> None:
         self._shelf = shelf
+        self._labelled = labelled
         self._locked = locked
         self._app: Any = None
 
@@ -52,7 +53,7 @@ class Docs:
             title="mlo serve", version=MLO_VERSION, redoc_url=None, openapi_url="/openapi.json", static_url=ASSETS
         )
         # FastAPI caches nothing here: a hot reload may bring a version with other inputs.
-        app.openapi = lambda: openapi(self._held(), locked=self._locked)  # type: ignore[method-assign]
+        app.openapi = lambda: openapi(self._held(), locked=self._locked, labelled=self._labelled)  # type: ignore[method-assign]
         return app
 
     def _held(self) -> list[Served]:
@@ -61,8 +62,9 @@ class Docs:
         return [served for served in held if served is not None]
 
 
-def openapi(held: Sequence[Served], *, locked: bool = False) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the server with these versions behind it, the default first."""
+def openapi(held: Sequence[Served], *, locked: bool = False, labelled: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the server with these versions behind it, the default first. `locked` servers want a
+    token, `labelled` ones take labels."""
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "mlo", "version": MLO_VERSION},
@@ -81,6 +83,10 @@ def openapi(held: Sequence[Served], *, locked: bool = False) -> dict[str, Any]:
         if len(held) > 1:
             model = f"/models/{served.name}"
             document["paths"] |= {f"{model}/{path}": {"post": operation} for path, operation in predicting.items()}
+        if labelled and place == 0:
+            document["paths"]["/feedback"] = {"post": _feedback(served)}
+        if labelled and len(held) > 1:
+            document["paths"][f"/models/{served.name}/feedback"] = {"post": _feedback(served)}
         document["paths"][f"/v2/models/{served.name}/infer"] = {"post": _infer(served)}
         document["paths"][f"/v2/models/{served.name}"] = {"get": _get("What the model takes and gives, as tensors")}
     if locked:
@@ -156,6 +162,21 @@ def _infer(served: Served) -> dict[str, Any]:
         "summary": "Predict, by the Open Inference Protocol V2",
         "requestBody": body,
         "responses": _responses("The outputs"),
+    }
+
+
+def _feedback(served: Served) -> dict[str, Any]:
+    classes = list(served.signature.classes)
+    label = {"enum": [*classes, *map(str, classes)]} if classes else {"type": "number"}
+    fields = {"request_id": {"type": "string"}, "label": label, "row": {"type": "integer", "minimum": 0, "default": 0}}
+    one = {"type": "object", "properties": fields, "required": ["request_id", "label"], "additionalProperties": False}
+    many = {"type": "object", "properties": {"labels": {"type": "array", "items": one}}, "required": ["labels"]}
+    example = {"request_id": "0" * 32, "label": classes[0] if classes else 1.5}
+    forms = {"one label": example, "several": {"labels": [example, {**example, "row": 1}]}}
+    return {
+        "summary": "Say what turned out to be true of predictions, by the id that their request was answered with",
+        "requestBody": _body({"oneOf": [one, many]}, forms),
+        "responses": _responses("How many labels are recorded, durably"),
     }
 
 

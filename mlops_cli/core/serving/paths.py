@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mlops_cli.core.serving import docs, metrics
+from mlops_cli.core.serving.feedback import Feedback
 from mlops_cli.core.serving.fleet import Fleet
 from mlops_cli.core.serving.http import Request, json_bytes
 from mlops_cli.core.serving.limits import Limits
@@ -23,6 +24,7 @@ from mlops_cli.core.serving.status import Status
 
 _NAMED, _SCORING, _INFERENCE = Named(), Scoring(), v2.Inference()
 _PREDICTING: dict[str, Exchange] = {"predict": _NAMED, "invocations": _SCORING}
+_FEEDBACK = "feedback"
 _KEPT = 1000  # paths of models, so that what clients type cannot fill the memory
 
 
@@ -51,12 +53,14 @@ class Paths:
         predicting: Predicting,
         fleet: Fleet,
         status: Status,
+        feedback: Feedback,
         limits: Limits,
     ) -> None:
         self._shelf = shelf
         self._predicting = predicting
         self._fleet = fleet
         self._status = status
+        self._feedback = feedback
         self._limits = limits
         self._table = {route.label: route for route in self._fixed()}
         self._known: dict[str, Route] = {}
@@ -76,6 +80,7 @@ class Paths:
         return [
             Route("/predict", "POST", self._default(_NAMED), _NAMED),
             Route("/invocations", "POST", self._default(_SCORING), _SCORING),
+            Route("/feedback", "POST", self._labels_of(None), _NAMED),
             _get("/", self._index, _NAMED),
             _get("/ping", lambda _: {"status": "ok"}, _SCORING),
             _get("/health", status.health, _SCORING),
@@ -99,6 +104,12 @@ class Paths:
 
         return answer
 
+    def _labels_of(self, model: str | None) -> Callable[[Request], Awaitable[Reply]]:
+        async def take(request: Request) -> Reply:
+            return await self._feedback.take(request, model or self._shelf.default.name)
+
+        return take
+
     def _ready(self, _: Request) -> Reply:
         trouble = self._status.trouble
         if trouble is None:
@@ -115,7 +126,7 @@ class Paths:
         for name in self._shelf.names:
             paths += [f"/v2/models/{name}{rest}" for rest in ("", "/ready", "/infer")]
         if len(self._shelf.names) > 1:
-            paths += [f"/models/{name}/{rest}" for name in self._shelf.names for rest in _PREDICTING]
+            paths += [f"/models/{name}/{rest}" for name in self._shelf.names for rest in (*_PREDICTING, _FEEDBACK)]
         return {**self._status.versions(), "docs": "/docs", "openapi": "/openapi.json", "paths": paths}
 
     # -- paths of a model ----------------------------------------------------------------------------------
@@ -123,6 +134,8 @@ class Paths:
     def _of_model(self, path: str) -> Route | None:
         if (found := _split(path, "/models/")) is not None and found[2] in _PREDICTING:
             return self._predict_route(*found)
+        if found is not None and found[1:] == (None, _FEEDBACK):
+            return Route("/models/{model}/feedback", "POST", self._labels_of(found[0]), _NAMED, found[0])
         if (found := _split(path, "/v2/models/")) is not None:
             return self._v2_route(*found)
         if (found := _split(path, "/v2/repository/models/")) is not None and found[1] is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -13,6 +12,7 @@ import msgspec
 
 from mlops_cli.core.base.records import Signature
 from mlops_cli.core.errors import NotFound, ProjectError, UsageError
+from mlops_cli.core.predictions.label_taker import LabelTaker
 from mlops_cli.core.predictions.labels import Label, record_labels
 from mlops_cli.core.workflows.drift_asked import shown
 from mlops_cli.core.workflows.drift_log import Log
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 REQUESTS, ROWS, LABELS = ("_request", "request_id", "request"), ("_row", "row"), ("label", "_label")
 LOOKED_BACK_DAYS = 92
 MOST_NESTED = 500
-_WORDS = {"true": True, "false": False}
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -65,7 +64,7 @@ def record_feedback(workspace: Workspace, asked: Feedback) -> FeedbackAnswer:
     ProjectError for a file that does not read; ProjectError without a log; RemoteError, MachineError.
     """
     log = Log.of(workspace)
-    takes = LabelTaker.of(workspace)
+    takes = label_taker(workspace)
     if asked.file is None:
         if not asked.request or asked.label is None:
             raise UsageError(
@@ -98,71 +97,19 @@ def record_feedback(workspace: Workspace, asked: Feedback) -> FeedbackAnswer:
     )
 
 
-class LabelTaker(msgspec.Struct, frozen=True):
-    """What a label may be: a class of some version of the model, or a number for a regression; anything of a model
-    that was never registered."""
-
-    model: str
-    task: str | None
-    classes: tuple[str | int | float | bool, ...]
-    target: str | None
-
-    @classmethod
-    def of(cls, workspace: Workspace) -> LabelTaker:
-        model = workspace.project.model
-        if model is None:
-            raise ProjectError(
-                "mlo.yaml has no model section, so labels belong to no model", hint="add model: {name: ...}"
-            )
-        target = model.evaluate.target if model.evaluate is not None else None
-        if model.name not in workspace.registry.names():
-            return cls(model.name, None, (), target)
-        versions = workspace.registry.versions(model.name)
-        signatures: Sequence[Signature] = [version.signature for version in versions]
-        classes = dict.fromkeys(label for signature in signatures for label in signature.classes)
-        named = next((version.evaluate.target for version in reversed(versions) if version.evaluate), target)
-        return cls(model.name, signatures[-1].task, tuple(classes), target or named)
-
-    def text(self, value: Any) -> str:
-        """A label as the log writes it. Raises UsageError."""
-        if self.task == "regression":
-            return repr(self._number(value))
-        nested = isinstance(value, dict | list)
-        found = None if nested else self._class(value) if self.classes else value
-        if found is None:
-            classes = f"; its classes are {', '.join(map(str, self.classes))}" if self.classes else ""
-            raise UsageError(
-                f"{value!r} is no class of {self.model}{classes}",
-                hint="label the rows as the training data was labelled",
-            )
-        return str(found)
-
-    def _number(self, value: Any) -> float:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise UsageError(
-                f"{value!r} is no label of {self.model}, which answers with numbers", hint="give a finite number"
-            )
-        return number
-
-    def _class(self, value: Any) -> Any:
-        known: Mapping[Any, Any] = {str(label): label for label in self.classes}
-        if isinstance(value, str):
-            if value in known:
-                return known[value]
-            value = _WORDS.get(value.lower(), _as_number(value))
-        places = {label: label for label in self.classes}  # True is 1 is 1.0: equal labels are one label
-        return places.get(value)
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def label_taker(workspace: Workspace) -> LabelTaker:
+    """What a label of the project's model may be. Raises ProjectError without a model section."""
+    model = workspace.project.model
+    if model is None:
+        raise ProjectError("mlo.yaml has no model section, so labels belong to no model", hint="add model: {name: ...}")
+    target = model.evaluate.target if model.evaluate is not None else None
+    if model.name not in workspace.registry.names():
+        return LabelTaker(model.name, None, (), target)
+    versions = workspace.registry.versions(model.name)
+    signatures: Sequence[Signature] = [version.signature for version in versions]
+    classes = dict.fromkeys(label for signature in signatures for label in signature.classes)
+    named = next((version.evaluate.target for version in reversed(versions) if version.evaluate), target)
+    return LabelTaker(model.name, signatures[-1].task, tuple(classes), target or named)
 
 
 # -- files ---------------------------------------------------------------------------------------------------

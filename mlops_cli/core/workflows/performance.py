@@ -26,11 +26,12 @@ from mlops_cli.core.drift.performance.verdict import FEWEST, Watched, changes, j
 from mlops_cli.core.drift.periods import Period, last_closed
 from mlops_cli.core.drift.profile import Profile
 from mlops_cli.core.errors import Exit, TooLittleData, UsageError
+from mlops_cli.core.predictions.label_taker import LabelTaker
 from mlops_cli.core.predictions.labels import read_labels
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.drift_asked import shown
 from mlops_cli.core.workflows.drift_log import Log
-from mlops_cli.core.workflows.feedback import Feedback, LabelTaker, labels_of, read_table
+from mlops_cli.core.workflows.feedback import Feedback, label_taker, labels_of, read_table
 from mlops_cli.core.workflows.performance_rows import PREDICTION, SCORE, Answered, answered, logged
 from mlops_cli.core.workflows.resolve import bring_digest, resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
@@ -86,7 +87,7 @@ def check_performance(workspace: Workspace, request: PerformanceRequest) -> Perf
     labels = _labels(workspace, source, periods[0])
     if table is not None:
         name = shown(workspace, request.labels)  # type: ignore[arg-type]
-        given, _ = labels_of(table, LabelTaker.of(workspace), Feedback(), name)
+        given, _ = labels_of(table, label_taker(workspace), Feedback(), name)
         labels |= {label.place: label.label for label in given}
     span = Period(periods[0].start, periods[-1].end)
     inputs = [column.name for column in subject.version.signature.inputs] if request.estimate else []

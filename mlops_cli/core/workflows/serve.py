@@ -21,6 +21,7 @@ from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.base.sizes import parse_size
 from mlops_cli.core.errors import Exit, UsageError
+from mlops_cli.core.predictions.label_writer import LabelWriter
 from mlops_cli.core.predictions.open import open_log, outbox_folder
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
@@ -214,6 +215,7 @@ class _Process:
             guard=Guard(host, token, environ.get("MLO_SERVE_ADMIN_TOKEN"), settings.hosts),
             limits=self._limits,
             log=writer,
+            labels=LabelWriter(self._target, self._workspace.clock) if self._target is not None else None,
             library=registered,
             locked=token is not None,
         )
