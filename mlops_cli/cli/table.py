@@ -48,6 +48,7 @@ COMMANDS = (
     Row("predict", "Predict the rows of a file.", SERVING),
     Row("feedback", "Record what turned out to be true of logged predictions.", MONITORING),
     Row("drift", "Compare what the model sees with what it was trained on.", MONITORING),
+    Row("export", "Write a dashboard and alert rules for what servers measure.", MONITORING),
     Row("retrain", "Retrain when there is cause, and promote what is better.", MONITORING),
 )
 
