@@ -66,7 +66,7 @@ def statuses(answer: bytes) -> list[int]:
 
 def watch_of(client: httpx.Client) -> Any:
     """What the server knows of its open connections."""
-    return client.server.config.http_protocol_class.watch  # type: ignore[attr-defined]
+    return client.server.watch  # type: ignore[attr-defined]
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ def running(
     listener = bind(host, 0)
     ready = threading.Event()
     server = Server(app, limits=limits, ready=ready.set)
+    app.metrics.unread = server.watch.refused
     thread = threading.Thread(target=server.serve_on, args=(listener,))
     address = url_of(listener)
     thread.start()
@@ -159,8 +160,10 @@ def project(root: Path, folders: tuple[Path, Path], *, more: str = "") -> Worksp
 class Process:
     """`mlo serve` as a process of its own. `client` reaches it once it has said that it is ready."""
 
-    def __init__(self, root: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "mlops_cli", "serve", *arguments, "--port", "0", "--json"]
+    def __init__(
+        self, root: Path, *arguments: str, environ: dict[str, str] | None = None, through: Sequence[str] = ()
+    ) -> None:
+        command = [*through, sys.executable, "-m", "mlops_cli", "serve", *arguments, "--port", "0", "--json"]
         environment = {**os.environ, "MLO_ACTOR": "Ada", **(environ or {})}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -180,8 +183,11 @@ class Process:
 
 
 @contextmanager
-def serving(root: Path, *arguments: str, environ: dict[str, str] | None = None) -> Iterator[Process]:
-    process = Process(root, *arguments, environ=environ)
+def serving(
+    root: Path, *arguments: str, environ: dict[str, str] | None = None, through: Sequence[str] = ()
+) -> Iterator[Process]:
+    """`through`: a command that runs the server's, in its own place."""
+    process = Process(root, *arguments, environ=environ, through=through)
     try:
         yield process
     finally:

@@ -48,6 +48,23 @@ def test_invocations_takes_csv(client: httpx.Client) -> None:
     assert answer.json() == {"predictions": [1, 0]}
 
 
+def test_invocations_takes_python_s_nan_for_a_missing_value_where_one_may_be_missing(client: httpx.Client) -> None:
+    def ask(text: str, path: str = "/invocations") -> httpx.Response:
+        return client.post(path, content=text.encode(), headers={"content-type": "application/json"})
+
+    rows = json.dumps({"instances": [{**ROW, "pressure": float("nan")}, {**ROW, "temp": -20.0}]})
+    assert "NaN" in rows
+    assert ask(rows).json() == {"predictions": [1, 0]}
+    assert "temp: row 1 is null" in ask(rows.replace("-20.0", "NaN")).json()["message"]
+    assert "Infinity is no JSON" in ask(rows.replace("-20.0", "Infinity")).json()["message"]
+    assert "1e999 is out of range" in ask(rows.replace("-20.0", "1e999")).json()["message"]
+    assert "Expected `array`" in ask('{"instances": NaN}').json()["message"]
+    assert "too deeply" in ask('{"instances": [NaN, ' + "[" * 90_000).json()["message"]
+    assert "is not JSON" in ask(rows[:-1]).json()["message"]
+    refused = ask(json.dumps({**ROW, "pressure": float("nan")}), "/predict")
+    assert (refused.status_code, "write null" in refused.json()["error"]) == (400, True)
+
+
 @pytest.mark.parametrize("form", ["dataframe_records", "instances", "inputs"])
 def test_no_rows_get_no_predictions(client: httpx.Client, form: str) -> None:
     assert client.post("/invocations", json={form: []}).json() == {"predictions": []}

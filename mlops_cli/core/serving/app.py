@@ -113,7 +113,7 @@ class Application:
         self.metrics.holds(lane.name, lambda: lane.waiting)
         if slot.served is not None:
             served = slot.served
-            self.metrics.serves(served.name, served.version_text, served.run, slot=slot.ref, signature=served.signature)
+            self.metrics.serves(served, slot=slot.ref)
         if slot.source is not None:
             self._following.append(asyncio.create_task(self._follow(slot)))
 

@@ -370,6 +370,7 @@ class BoundedProtocol(asyncio.Protocol):
 
     def _write_refusal(self) -> None:
         status, message = self._refusal or _BROKEN
+        self.watch.refused[status] += 1
         self.transport.write(refusal(status, message, self.watch.date(self.server_state)))
 
     def _take_leave(self) -> None:

@@ -84,7 +84,7 @@ class Feedback:
         except (MloError, OSError) as error:
             _log.warning("labels cannot be written: %s", error)
             raise Unavailable("the labels could not be written; try again") from None
-        self._metrics.feedback.inc(len(labels), model)
+        self._metrics.feedback[model] += len(labels)
         return Reply(json_bytes({"recorded": len(labels), "model": model}))
 
 

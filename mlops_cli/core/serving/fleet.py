@@ -50,9 +50,7 @@ class Fleet:
             for slot in await self._repository.load(name):
                 served = slot.served
                 if served is not None:
-                    self._metrics.serves(
-                        served.name, served.version_text, served.run, slot=slot.ref, signature=served.signature
-                    )
+                    self._metrics.serves(served, slot=slot.ref)
         elif what == "unload":
             for slot in self._repository.unload(name):
                 self._metrics.unloaded(name, slot=slot.ref)

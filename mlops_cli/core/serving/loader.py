@@ -54,7 +54,8 @@ class Served:
     """One version of a model, loaded and checked. A newer version is another Served; nothing here ever changes.
 
     `key` is what `resolve` said of it, so that a poll can tell whether the reference still means this version.
-    `example` holds the first row of the model's example, for the check after loading and for the documentation.
+    `example` holds the first row of the model's example, for the check after loading and for the documentation;
+    `expected` is what a regression predicts on all of it, for the buckets of its metric.
     `is_quick` says that a few dozen rows take it less time than handing them to another thread and back.
     """
 
@@ -68,6 +69,7 @@ class Served:
     has_scores: bool = False
     is_quick: bool = False
     example: dict[str, Any] | None = None
+    expected: tuple[float, ...] = ()
 
     @property
     def title(self) -> str:
@@ -161,6 +163,7 @@ def make_served(
         decoder=decoder,
         has_scores=loaded.gives_scores,
         example=_example(example, decoder) if example is not None else None,
+        expected=_expected(loaded, example) if example is not None else (),
     )
 
 
@@ -180,6 +183,17 @@ def _example(table: pa.Table, decoder: Decoder) -> dict[str, Any] | None:
     except BadInput:
         return None
     return row
+
+
+def _expected(loaded: LoadedModel, example: pa.Table) -> tuple[float, ...]:
+    """Empty where the model cannot predict its example; `warmed` is where that matters."""
+    if loaded.signature.task != "regression":
+        return ()
+    try:
+        return tuple(loaded.predict(example).labels.tolist())
+    except Exception as error:  # noqa: BLE001 - a model may raise anything
+        _log.info("the example is not predicted: %s", error)
+        return ()
 
 
 def _plain(value: Any) -> Any:

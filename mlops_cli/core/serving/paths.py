@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from mlops_cli.core.serving import docs, metrics
 from mlops_cli.core.serving.feedback import Feedback
 from mlops_cli.core.serving.fleet import Fleet
@@ -15,11 +13,11 @@ from mlops_cli.core.serving.http import Request, json_bytes
 from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.predicting import Predicting
 from mlops_cli.core.serving.problems import UnknownPath
-from mlops_cli.core.serving.protocols import v2
-from mlops_cli.core.serving.protocols.exchange import Exchange, Reply, read_json
+from mlops_cli.core.serving.protocols import repository, v2
+from mlops_cli.core.serving.protocols.exchange import Exchange, Reply
 from mlops_cli.core.serving.protocols.mlflow import Scoring
 from mlops_cli.core.serving.protocols.named import Named
-from mlops_cli.core.serving.shelf import Shelf, Slot
+from mlops_cli.core.serving.shelf import Shelf
 from mlops_cli.core.serving.status import Status
 
 _NAMED, _SCORING, _INFERENCE = Named(), Scoring(), v2.Inference()
@@ -38,10 +36,6 @@ class Route:
     answer: Callable[[Request], Awaitable[Reply]]
     exchange: Exchange
     model: str = ""
-
-
-class _Index(msgspec.Struct):
-    ready: bool = False
 
 
 class Paths:
@@ -172,24 +166,29 @@ class Paths:
                 return Reply(json_bytes({**v2.model_metadata(served), "versions": list(dict.fromkeys(held))}))
 
             return Route("/v2/models/{model}", "GET", metadata, _INFERENCE, name)
+        if rest in v2.NOT_OFFERED:
+
+            def refuse(_: Request) -> None:
+                raise UnknownPath(f"the extension {v2.NOT_OFFERED[rest]} is not offered; {v2.INSTEAD[rest]}")
+
+            return _get(f"/v2/models/{{model}}/{rest}", refuse, _INFERENCE, name)
         return None
 
     # -- the repository ------------------------------------------------------------------------------------
 
     async def _repository_index(self, request: Request) -> Reply:
-        body = await request.body(self._limits)
-        wanted = read_json(msgspec.json.Decoder(_Index), body) if body.strip() else _Index()
-        entries = [entry for slot in self._shelf for entry in _entries(slot)]
-        return Reply(json_bytes([entry for entry in entries if not wanted.ready or entry["state"] == "READY"]))
+        ready_only = repository.read_index(await request.body(self._limits))
+        entries = [entry for slot in self._shelf for entry in repository.entries(slot)]
+        return Reply(json_bytes([entry for entry in entries if not ready_only or entry["state"] == "READY"]))
 
     def _repository_route(self, name: str, rest: str) -> Route | None:
         async def load(request: Request) -> Reply:
-            await request.body(self._limits)
+            repository.check_change(await request.body(self._limits))
             await self._fleet.load(name)
             return Reply(b"{}")
 
         async def unload(request: Request) -> Reply:
-            await request.body(self._limits)
+            repository.check_change(await request.body(self._limits))
             await self._fleet.unload(name)
             return Reply(b"{}")
 
@@ -197,14 +196,6 @@ class Paths:
         if answer is None:
             return None
         return Route(f"/v2/repository/models/{{model}}/{rest}", "POST", answer, _INFERENCE, name)
-
-
-def _entries(slot: Slot) -> list[dict[str, Any]]:
-    held = [
-        {"name": slot.name, "version": served.version_text, "state": "READY", "reason": ""} for served in slot.versions
-    ]
-    reason = slot.reload_error or ("" if slot.is_wanted else "unloaded")
-    return held or [{"name": slot.name, "version": "", "state": slot.state, "reason": reason}]
 
 
 def _get(path: str, answer: Callable[[Request], Any], exchange: Exchange, model: str = "") -> Route:

@@ -124,7 +124,7 @@ class Predicting:
         except Exception as error:
             _log.exception("%s cannot be loaded", slot.ref)
             raise unavailable(slot, "the server's log says why") from error
-        self._metrics.serves(served.name, served.version_text, served.run, slot=slot.ref, signature=served.signature)
+        self._metrics.serves(served, slot=slot.ref)
         return served
 
 

@@ -72,10 +72,8 @@ class Reloader:
             return
         before = self._slot.swap(served)
         self._healthy()
-        self._metrics.reloads.inc(1, served.name)
-        self._metrics.serves(
-            served.name, served.version_text, served.run, slot=self._slot.ref, signature=served.signature
-        )
+        self._metrics.reloads[served.name] += 1
+        self._metrics.serves(served, slot=self._slot.ref)
         _log.info("now serving %s (was %s)", served.title, before.title if before is not None else "nothing")
         await announce(self._source, self._worker, served)
 
@@ -87,8 +85,8 @@ class Reloader:
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S) if key == self._failed else 5.0
         self._failed, self._retry_at = key, monotonic() + self._pause_s
         self._slot.reload_error = f"{type(error).__name__}: {error}"
-        self._metrics.reload_failures.inc(1, self._slot.name)
-        self._metrics.reload_failed.set(1, self._slot.name)
+        self._metrics.reload_failures[self._slot.name] += 1
+        self._metrics.reload_failed[self._slot.name] = 1
         _log.error("the new version cannot be served, %s stays: %s", self._title, error)
         if is_new:
             await tell(self._worker, lambda: self._source.failed(key, str(error)), "the failure could not be recorded")
@@ -99,19 +97,19 @@ class Reloader:
 
     def _healthy(self) -> None:
         self._failed, self._slot.reload_error = None, None
-        self._metrics.reload_failed.set(0, self._slot.name)
+        self._metrics.reload_failed[self._slot.name] = 0
 
     def _unreachable(self, reason: str) -> None:
         if self._slot.registry_error is None:
             _log.warning("the registry is out of reach, serving goes on with %s: %s", self._title, reason)
         self._slot.registry_error = reason
-        self._metrics.registry_reachable.set(0, self._slot.ref)
+        self._metrics.registry_reachable[self._slot.ref] = 0
 
     def _reachable(self) -> None:
         if self._slot.registry_error is not None:
             _log.warning("the registry answers again")
         self._slot.registry_error = None
-        self._metrics.registry_reachable.set(1, self._slot.ref)
+        self._metrics.registry_reachable[self._slot.ref] = 1
 
 
 async def announce(source: Source, worker: Worker, served: Served) -> None:

@@ -19,6 +19,7 @@ from mlops_cli.core.base.files import machine_errors
 from mlops_cli.core.errors import MachineError, UsageError
 from mlops_cli.core.serving.connection import BoundedProtocol
 from mlops_cli.core.serving.limits import Limits
+from mlops_cli.core.serving.watch import Watch
 
 BACKLOG = 2048
 # The event loop and the inference thread take turns under one lock. At Python's 5 ms a decoded request waits that
@@ -110,6 +111,7 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
         )
         super().__init__(config)
+        self.watch: Watch = config.http.watch  # type: ignore[union-attr]
         self._limits = limits
         self._ready = ready
         self._tls = tls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import islice
 from typing import Any, Protocol
 
@@ -36,6 +37,7 @@ class Watch:
         self.open: dict[Watched, None] = {}
         self.stuck: dict[Watched, None] = {}  # whose answers pile up, the longest first
         self.body_bytes = 0  # of bodies that arrived in more than one read
+        self.refused: Counter[int] = Counter()  # what never became a request, by the status that it got
         self._cap = 0
         self._tick_s = min(1.0, max(0.02, min(limits.headers_s, limits.idle_s, limits.write_s, limits.linger_s) / 4))
         self._timer: asyncio.TimerHandle | None = None

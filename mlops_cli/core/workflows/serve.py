@@ -176,6 +176,7 @@ class _Process:
                     fleet.link.ready(msgspec.json.encode(said))
 
             server = Server(application, limits=self._limits, ready=say, tls=self._tls)
+            application.metrics.unread = server.watch.refused
             if seat is None:
                 return server.serve_on(self._listener)
             fleet.link = Link(

@@ -7,8 +7,10 @@ of labels stands in a request's way. Requests, predictions and refusals are coun
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
+from typing import Protocol
 
 from prometheus_client import ProcessCollector
 
@@ -24,6 +26,25 @@ REASONS = ("queue", "sla", "expired")
 OTHER = "other"
 
 
+class Version(Protocol):
+    """What is told of a version that answers; `expected` is what a regression predicts on its example."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version_text(self) -> str: ...
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def signature(self) -> Signature: ...
+
+    @property
+    def expected(self) -> Sequence[float]: ...
+
+
 class Level:
     """A gauge that goes up and down; `value` may be changed in place."""
 
@@ -37,26 +58,6 @@ class Level:
 
     def dec(self) -> None:
         self.value -= 1
-
-
-class ByModel:
-    """One number for each model. The name "" stands for a server whose models nobody tells apart, and goes away with
-    the first other name."""
-
-    __slots__ = ("_first", "values")
-
-    def __init__(self, first: int = 0) -> None:
-        self._first = first
-        self.values: dict[str, int] = {}
-
-    def inc(self, n: int = 1, model: str = "") -> None:
-        self.values[model] = self.values.get(model, 0) + n
-
-    def set(self, value: int, model: str = "") -> None:
-        self.values[model] = value
-
-    def all(self) -> dict[str, int]:
-        return dict(self.values) or {"": self._first}
 
 
 class _Requests:
@@ -99,11 +100,12 @@ class Metrics:
         self._answering: dict[tuple[str, str], tuple[str, str]] = {}
         self._process = ProcessCollector(registry=None)
         self.in_flight = Level()
-        self.reloads = ByModel()
-        self.reload_failures = ByModel()
-        self.reload_failed = ByModel()
-        self.registry_reachable = ByModel(1)
-        self.feedback = ByModel()
+        self.reloads: Counter[str] = Counter()  # by model
+        self.reload_failures: Counter[str] = Counter()
+        self.feedback: Counter[str] = Counter()
+        self.reload_failed: dict[str, int] = {}
+        self.registry_reachable: dict[str, int] = {}  # by reference
+        self.unread: Mapping[int, int] = {}  # what connections refused before there was a request, by status
 
     # -- on a request's way --------------------------------------------------------------------------------
 
@@ -156,26 +158,14 @@ class Metrics:
             found.waiting.append(waiting)
         return found
 
-    def serves(
-        self,
-        model: str,
-        version: str,
-        run: str,
-        *,
-        slot: str = "",
-        signature: Signature | None = None,
-        expected: Sequence[float] = (),
-    ) -> None:
-        """From now on, this version answers for the reference `slot`, in place of the one before.
-
-        With `signature` its predictions are counted; `expected` is what a regression predicts on its example.
-        """
-        self.holds(model)
-        self._answering[model, slot] = version, run
-        key = model, version
+    def serves(self, served: Version, *, slot: str = "") -> None:
+        """From now on, this version answers for the reference `slot`, in place of the one before."""
+        self.holds(served.name)
+        key = served.name, served.version_text
+        self._answering[served.name, slot] = served.version_text, served.run
         self._served[key] = monotonic()
-        if signature is not None and key not in self._outputs:
-            self._outputs[key] = Outputs(signature, expected)
+        if key not in self._outputs:
+            self._outputs[key] = Outputs(served.signature, served.expected)
         kept = latest(self._served)
         for old in self._served.keys() - kept:
             del self._served[old]
@@ -204,6 +194,7 @@ class Metrics:
         models = dict(self._models)
         counters: Values = {
             "mlo_requests": requests,
+            "mlo_unread_requests": {(str(status),): n for status, n in dict(self.unread).items()},
             "mlo_rows": {(name,): model.rows for name, model in models.items()},
             "mlo_refused": {(name, why): n for name, model in models.items() for why, n in model.refused.items()},
             "mlo_predictions": {
@@ -211,9 +202,9 @@ class Metrics:
                 for key, outputs in dict(self._outputs).items()
                 for label, n in outputs.by_label().items()
             },
-            "mlo_feedback": _labelled(self.feedback),
-            "mlo_reloads": _labelled(self.reloads),
-            "mlo_reload_failures": _labelled(self.reload_failures),
+            "mlo_feedback": _of_each(self.feedback, models),
+            "mlo_reloads": _of_each(self.reloads, models),
+            "mlo_reload_failures": _of_each(self.reload_failures, models),
             "process_cpu_seconds": self._of_process(),
         }
         if self._log is not None:
@@ -232,8 +223,8 @@ class Metrics:
             "mlo_queued_requests": {(name,): sum(ask() for ask in model.waiting) for name, model in models.items()},
             "mlo_model_info": {(model, *found): 1 for (model, _), found in answering.items()},
             "mlo_model_loaded": {(name,): int(name in loaded) for name in models},
-            "mlo_reload_failed": _labelled(self.reload_failed),
-            "mlo_registry_reachable": {(): min(self.registry_reachable.all().values())},
+            "mlo_reload_failed": _of_each(self.reload_failed, models),
+            "mlo_registry_reachable": {(): min(self.registry_reachable.copy().values(), default=1)},
         }
         if self._log is not None:
             gauges["mlo_log_waiting_segments"] = {(): self._log().waiting}
@@ -261,5 +252,6 @@ def _spread(histogram: Histogram) -> Spread:
     return Spread(histogram.edges, list(histogram.counts), histogram.sum)
 
 
-def _labelled(numbers: ByModel) -> dict[Labels, int | float]:
-    return {(model,): value for model, value in numbers.all().items()}
+def _of_each(numbers: Mapping[str, int], models: Iterable[str]) -> dict[Labels, int | float]:
+    """Of every model that the server knows, so that a series begins at 0."""
+    return {(name,): numbers.get(name, 0) for name in models}

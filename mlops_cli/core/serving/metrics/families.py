@@ -29,6 +29,8 @@ FAMILIES = (
     Family("mlo_queued_requests", "gauge", "Requests waiting for the model", _MODEL),
     Family("mlo_refused", "counter", "Requests not predicted: queue full, too late for the SLA, expired in the queue",
            ("model", "reason")),
+    Family("mlo_unread_requests", "counter", "Refused before there was a request: no HTTP, too slow, too large a head",
+           ("status",)),
     Family("mlo_rows", "counter", "Rows answered", _MODEL),
     Family("mlo_batch_rows", "histogram", "Rows predicted in one go", _MODEL),
     Family("mlo_predict_seconds", "histogram", "Time in the model, for one batch", _MODEL),

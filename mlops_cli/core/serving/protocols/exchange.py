@@ -20,6 +20,10 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 _NOT_JSON = re.compile(rb"-?(NaN|Infinity)\b")
 
 
+class BareNaN(BadInput):
+    """NaN where JSON has no word for it. Python's own encoder writes it, so some clients send it."""
+
+
 class Body(NamedTuple):
     """A request's body as it arrived: its content type without parameters, and the request's headers."""
 
@@ -81,8 +85,9 @@ def read_json(decoder: msgspec.json.Decoder[Document], body: bytes | memoryview)
         at = int(place[1]) if place else 0
         body = bytes(body)
         if bare := _NOT_JSON.match(body, max(at - 1, 0)) or _NOT_JSON.match(body, at):
-            token = bare[0].decode()
-            raise BadInput(f"{token} at byte {bare.start()} is no JSON; write null for a missing value") from None
+            word = bare[0].decode()
+            kind = BareNaN if word == "NaN" else BadInput
+            raise kind(f"{word} at byte {bare.start()} is no JSON; write null for a missing value") from None
         raise BadInput(f"the body is not JSON: {error}" if body.strip() else "the body is empty") from None
     except RecursionError:
         raise BadInput("the JSON is nested too deeply") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from mlops_cli.core.serving.decode import Rows
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.problems import BadInput, Problem
-from mlops_cli.core.serving.protocols.exchange import CSV, JSON, Asked, Body, Reply, read_json, read_typed
+from mlops_cli.core.serving.protocols.exchange import CSV, JSON, Asked, BareNaN, Body, Reply, read_json, read_typed
 from mlops_cli.core.serving.typed import RowType
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -80,7 +82,7 @@ class Scoring:
             except UnicodeDecodeError:
                 raise BadInput("the body is not UTF-8") from None
         else:
-            rows = _quickly(body.data, served) or _rows(read_json(_DECODER, body.data), served)
+            rows = _quickly(body.data, served) or _rows(_document(body.data), served)
         return Asked(rows, _encode)
 
     def problem(self, problem: Problem, request_id: str) -> Any:
@@ -101,6 +103,34 @@ def _quickly(body: bytes, served: Served) -> Rows | None:
     if document.dataframe_split is UNSET:
         return served.decoder.typed(given[0])
     return served.decoder.typed(given[0].data) if given[0].columns == served.decoder.names else None
+
+
+def _document(body: bytes) -> _Body:
+    """The body, in which NaN stands for null: MLflow's own client writes a frame's missing numbers so."""
+    try:
+        return read_json(_DECODER, body)
+    except BareNaN:
+        return _with_nan(body)
+
+
+def _with_nan(body: bytes) -> _Body:
+    def constant(word: str) -> None:
+        if word != "NaN":
+            raise BadInput(f"{word} is no JSON; only NaN is taken, for a missing value")
+
+    def number(digits: str) -> float:
+        if not isfinite(value := float(digits)):
+            raise BadInput(f"the body is not JSON: {digits[:40]} is out of range")
+        return value
+
+    try:
+        return msgspec.convert(json.loads(body, parse_constant=constant, parse_float=number), _Body)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"the body is not what this path takes: {error}") from None
+    except ValueError as error:
+        raise BadInput(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadInput("the JSON is nested too deeply") from None
 
 
 def _rows(body: _Body, served: Served) -> Rows:

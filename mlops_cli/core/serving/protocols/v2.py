@@ -23,6 +23,8 @@ PREDICT, PROBABILITIES = "predict", "predict_proba"
 BINARY = "application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
+NOT_OFFERED = {"config": "model_configuration", "stats": "statistics"}
+INSTEAD = {"config": "GET /v2/models/M says what the model takes", "stats": "GET /metrics has what was counted"}
 
 _DATATYPES = {"float": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES", "datetime": "BYTES"}
 _LABELS: dict[type, str] = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES"}
