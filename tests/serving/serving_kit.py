@@ -28,7 +28,7 @@ from mlops_cli.core.models.manifest import hash_files, read_manifest
 from mlops_cli.core.models.save import EXAMPLE_FILE, save_model
 from mlops_cli.core.registry.records import Version
 from mlops_cli.core.serving.admission import LaneLimits
-from mlops_cli.core.serving.app import Application
+from mlops_cli.core.serving.app import Application, Companion
 from mlops_cli.core.serving.guard import Guard
 from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Served, make_served
@@ -85,6 +85,7 @@ def running(
     source: Source | None = None,
     follow: bool = True,
     lane: LaneLimits | None = None,
+    beside: Callable[[Application], list[Companion]] = lambda _: [],
     **options: Any,
 ) -> Iterator[httpx.Client]:
     """A real server in a thread, and a client of it. Leaving ends the server the way SIGTERM does."""
@@ -99,9 +100,10 @@ def running(
         locked=bool(token),
         **options,
     )
+    app.beside += beside(app)
     listener = bind(host, 0)
     ready = threading.Event()
-    server = Server(app, limits=limits, ready=ready.set)
+    server = Server(app, limits=limits, ready=ready.set, ending=app.status.drain)
     app.metrics.unread = server.watch.refused
     thread = threading.Thread(target=server.serve_on, args=(listener,))
     address = url_of(listener)

@@ -36,7 +36,7 @@ OUTPUTS = [
 def server(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     root = tmp_path_factory.mktemp("clients") / "project"
     project(root, folders)
-    with serving(root, "flights@production") as process:
+    with serving(root, "flights@production", "--grpc-port", "0") as process:
         yield process
 
 
@@ -49,7 +49,7 @@ def told(script: str, *arguments: str, needs: str = "MLO_CLIENTS") -> dict[str, 
         pytest.skip(f"{needs} names no Python that has the client; .ci/run makes one")
     command = [python, str(SCRIPTS / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-2000:]
     answered: dict[str, Any] = json.loads(done.stdout)
     return answered
 
@@ -116,6 +116,23 @@ def test_kserve_s_client(server: Process) -> None:
         assert (seen[form]["predict"], seen[form]["id"]) == ([1, 0], "id-2")
         assert [sum(row) for row in seen[form]["predict_proba"]] == pytest.approx([1.0, 1.0])
     assert "expected the shape [n] or [n, 1], got [2, 3], '400 Bad Request'" in seen["shape"]
+
+
+def test_tritonclient_over_grpc(server: Process) -> None:
+    seen = told("triton_grpc_client.py", server.ready["grpc"], "flights")
+    assert (seen["live"], seen["ready"], seen["model ready"]) == (True, True, [True, False, False])
+    assert seen["server"]["name"] == "mlo"
+    assert [tensor["name"] for tensor in seen["model"]["inputs"]] == [tensor["name"] for tensor in INPUTS]
+    assert (seen["predict"], seen["id"]) == ([1, 0], "id-4")
+    assert [sum(row) for row in seen["predict_proba"]] == pytest.approx([1.0, 1.0])
+    assert seen["missing"] == ["StatusCode.INVALID_ARGUMENT", "missing columns: night"]
+    assert seen["repository"][0] == "StatusCode.UNIMPLEMENTED"
+
+
+def test_kserve_s_client_over_grpc(server: Process) -> None:
+    seen = told("kserve_grpc_client.py", server.ready["grpc"], "flights")
+    assert (seen["live"], seen["ready"], seen["model ready"]) == (True, True, True)
+    assert seen["raw"] == seen["typed"] == {"id": "id-5", "predict": [1, 0]}
 
 
 def test_mlserver_s_types_and_codecs(server: Process) -> None:

@@ -139,7 +139,7 @@ def test_labels_that_cannot_be_written_are_answered_503_and_may_be_sent_again(fo
         refused = client.post("/feedback", json=label)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert str(tmp_path) not in refused.text
-        assert 'mlo_feedback_total{model="flights"}' not in client.get("/metrics").text
+        assert 'mlo_feedback_total{model="flights"} 0.0' in client.get("/metrics").text
         (tmp_path / "labels").unlink()
         assert client.post("/feedback", json=label).status_code == 200
     assert known(tmp_path) == {("r1", 0): "1"}

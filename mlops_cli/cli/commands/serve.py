@@ -33,11 +33,15 @@ def serve(
     tls_cert: str = typer.Option("", "--tls-cert", help="The certificate, as PEM: answer https."),
     tls_key: str = typer.Option("", "--tls-key", help="Its key, if that stands in another file."),
     tls_client_ca: str = typer.Option("", "--tls-client-ca", help="Who signs the clients' certificates."),
+    grpc_port: int | None = typer.Option(
+        None, "--grpc-port", min=0, max=65535, help="Answer gRPC there, too (the extra grpc)."
+    ),
 ) -> None:
     """Put a model behind HTTP, and follow its alias.
 
-    Answers MLflow's /invocations, the Open Inference Protocol under /v2 and named fields at /predict; shows /docs,
-    /health and /metrics. When the alias moves, the new version is loaded and swapped in while requests go on.
+    Answers MLflow's /invocations, the Open Inference Protocol under /v2 and with --grpc-port over gRPC, and named
+    fields at /predict; shows /docs, /health and /metrics. When the alias moves, the new version is loaded and swapped
+    in while requests go on.
     Ctrl-C and SIGTERM finish what is in flight. Other hosts than loopback need MLO_SERVE_TOKEN or --insecure.
 
     \b
@@ -63,6 +67,7 @@ def serve(
         tls_cert=Path(tls_cert).absolute() if tls_cert else None,
         tls_key=Path(tls_key).absolute() if tls_key else None,
         tls_client_ca=Path(tls_client_ca).absolute() if tls_client_ca else None,
+        grpc_port=grpc_port,
     )
     code = serve_models(here.workspace, models, options, ready=lambda serving: show_serving(serving, here.output))
     raise typer.Exit(int(code))

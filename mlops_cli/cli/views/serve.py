@@ -19,7 +19,8 @@ def show_serving(serving: Serving, output: Output) -> None:
         output.line(msgspec.json.encode(serving).decode())
         sys.stdout.flush()
         return
-    docs = f"docs at {serving.url}/docs, metrics at {serving.url}/metrics"
+    rpc = f", gRPC at {serving.grpc}" if serving.grpc is not None else ""
+    docs = f"docs at {serving.url}/docs, metrics at {serving.url}/metrics{rpc}"
     output.note(f"serving {', '.join(serving.models)} on {serving.url} ({docs})")
 
 

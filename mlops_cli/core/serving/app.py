@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
+from typing import Protocol
 
 from mlops_cli.core.base.clock import Clock
 from mlops_cli.core.predictions.label_writer import LabelWriter
@@ -34,10 +35,19 @@ from mlops_cli.core.serving.worker import Worker
 _log = logging.getLogger(__name__)
 
 
+class Companion(Protocol):
+    """Another way to the same models, which starts and ends with the application."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 class Application:
     """Serves the versions in `slots`, and whatever their sources move on to.
 
-    One event loop, one inference thread. The lifespan starts and ends both, and flushes the log at the end.
+    One event loop, one inference thread. The lifespan starts and ends both, with what stands `beside`, and flushes the
+    log at the end.
     """
 
     def __init__(
@@ -55,7 +65,8 @@ class Application:
     ) -> None:
         self.shelf = Shelf(slots)
         self.metrics = metrics.Metrics((lambda: log.state) if log is not None else None)
-        self._guard = guard
+        self.guard = guard
+        self.beside: list[Companion] = []
         self._prediction_log = log
         self._poll_s = poll_s
         self._batcher = Batcher(self.metrics)
@@ -102,6 +113,8 @@ class Application:
             self._open(slot)
         if any(slot.lane.limits.sla_s is not None for slot in self.shelf):
             self.predicting.pulse.start()
+        for companion in self.beside:
+            await companion.start()
 
     def _place(self, slot: Slot) -> None:
         self.shelf.add(slot)
@@ -125,6 +138,8 @@ class Application:
             await Reloader(slot, slot.source, self._worker, self.metrics, poll_s=self._poll_s).run()
 
     async def stop(self) -> None:
+        for companion in self.beside:
+            await companion.stop()
         self.predicting.pulse.stop()
         for task in self._following:
             task.cancel()
@@ -150,7 +165,7 @@ class Application:
         status = 499  # what a client that went away was answered
         try:
             if request.path in docs.PATHS:
-                self._guard.check(request.path, request.headers)
+                self.guard.check(request.path, request.headers)
                 status = 200
                 await self._docs(scope, receive, send)
                 return
@@ -174,7 +189,7 @@ class Application:
         """The response, or a Problem: whatever else goes wrong becomes one, with an id that the log knows."""
         try:
             request.check_head()
-            self._guard.check(request.path, request.headers)
+            self.guard.check(request.path, request.headers)
             if route is None:
                 raise UnknownPath(f"there is nothing at {request.path[:200]}; GET /docs shows what there is")
             if request.method != route.method and (request.method, route.method) != ("HEAD", "GET"):

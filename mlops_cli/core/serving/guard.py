@@ -56,8 +56,16 @@ class Guard:
 
     def check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raises Problem 403 or 401."""
+        self.check_host(path, headers)
+        self.authorize(path, headers)
+
+    def check_host(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Is it this server that the client means? Raises Problem 403."""
         if self._hosts and (self._is_loopback or path not in OPEN_PATHS):  # probes ask by the address
-            self._check_host(headers.get(b"host", b"").decode("latin-1").lower())
+            self._check_name(headers.get(b"host", b"").decode("latin-1").lower())
+
+    def authorize(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """May the client ask here? Raises Problem 401 or 403."""
         if path.startswith(_ADMIN_PATHS):
             self._check_admin(headers)
         elif self._token is not None and path not in OPEN_PATHS and not self.knows(headers):
@@ -70,7 +78,7 @@ class Guard:
         given = _bearer(headers)
         return _same(given, self._token) or _same(given, self._admin)
 
-    def _check_host(self, host: str) -> None:
+    def _check_name(self, host: str) -> None:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if name not in self._hosts:
             names = "127.0.0.1 and localhost" if self._is_loopback else "the names in serve.hosts"

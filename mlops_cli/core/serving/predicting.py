@@ -76,9 +76,7 @@ class Predicting:
         """One request by HTTP. `served` None: whatever the slot holds by then."""
         media = request.media(exchange.media)
         body = Body(await request.body(self._limits), media, request.headers)
-        started = perf_counter()
-        arrived = self._clock.now()
-        self._batcher.check(slot.lane, lag_s=self.pulse.lag_s)  # before any work goes into what is refused
+        arrived, started = self.admit(slot)
         served = served or await self.loaded(slot)
         if len(body.data) > THREADED_BYTES:
             asked = await asyncio.to_thread(exchange.read, body, served)
@@ -90,6 +88,14 @@ class Predicting:
         if asked.rows.n > THREADED_ROWS:
             return await asyncio.to_thread(asked.encode, answer, request.id)
         return asked.encode(answer, request.id)
+
+    def admit(self, slot: Slot) -> tuple[datetime, float]:
+        """A request is here: when, by the clock and by perf_counter. Raises Problem before any work goes into what
+        would be refused."""
+        started = perf_counter()
+        arrived = self._clock.now()
+        self._batcher.check(slot.lane, lag_s=self.pulse.lag_s)
+        return arrived, started
 
     async def predict(
         self, slot: Slot, served: Served, rows: Rows, request_id: str, arrived: datetime, started: float, size: int

@@ -83,6 +83,13 @@ def bind_all(host: str, port: int, count: int) -> list[socket.socket]:
     return listeners
 
 
+def free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0, which others may still take. Raises as `bind`."""
+    with bind(host, port) as listener:
+        found: int = listener.getsockname()[1]
+        return found
+
+
 def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "https" if tls else "http"
@@ -92,11 +99,18 @@ def url_of(listener: socket.socket, *, tls: bool = False) -> str:
 class Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready and keeps the signal that ended it instead of raising it again.
 
-    `ready` is called once requests are answered. `should_exit = True` ends it, as SIGTERM does.
+    `ready` is called once requests are answered, `ending` when no more connections are taken. `should_exit = True` ends
+    it, as SIGTERM does.
     """
 
     def __init__(
-        self, app: Any, *, limits: Limits, ready: Callable[[], None], tls: ssl.SSLContext | None = None
+        self,
+        app: Any,
+        *,
+        limits: Limits,
+        ready: Callable[[], None],
+        ending: Callable[[], None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -114,6 +128,7 @@ class Server(uvicorn.Server):
         self.watch: Watch = config.http.watch  # type: ignore[union-attr]
         self._limits = limits
         self._ready = ready
+        self._ending = ending
         self._tls = tls
         self._adopted: dict[int, asyncio.AbstractServer] = {}
         self.received: signal.Signals | None = None
@@ -167,6 +182,7 @@ class Server(uvicorn.Server):
             server.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
         for seat in list(self._adopted):
             self.release(seat)
         await super().shutdown([*(sockets or ()), *self._others])

@@ -27,6 +27,10 @@ class Status:
         self._guard = guard
         self._prediction_log = log
 
+    def drain(self) -> None:
+        """The server is about to end."""
+        self.is_draining = True
+
     @property
     def trouble(self) -> str | None:
         """Why requests should go elsewhere now, or None."""

@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlops_cli.core.base.clock import parse_duration
+from mlops_cli.core.base.extras import require
 from mlops_cli.core.base.names import repeated
 from mlops_cli.core.base.records import ModelRef
 from mlops_cli.core.base.sizes import parse_size
@@ -27,7 +28,7 @@ from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.app import Application
 from mlops_cli.core.serving.guard import Guard, require_token
 from mlops_cli.core.serving.limits import Limits
-from mlops_cli.core.serving.server import Server, bind_all, url_of
+from mlops_cli.core.serving.server import Server, bind_all, free_port, url_of
 from mlops_cli.core.serving.shelf import Slot
 from mlops_cli.core.serving.tls import PASSWORD_VARIABLE, server_context
 from mlops_cli.core.serving.workers.link import Link
@@ -39,12 +40,13 @@ from mlops_cli.core.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlops_cli.core.remotes.remote import Remote
+    from mlops_cli.core.serving.rpc.server import RpcServer
 
 
 class Serving(msgspec.Struct, frozen=True):
     """A server that answers. Of the first model: its name, its version (null for a run's), its title (both) and its
     reference; `models` are the titles, or references where they are not loaded yet, of all. `pid` is the process to
-    send signals to."""
+    send signals to. `grpc` is the address of its gRPC server, if it has one."""
 
     url: str
     model: str
@@ -54,6 +56,7 @@ class Serving(msgspec.Struct, frozen=True):
     ref: str
     models: tuple[str, ...] = ()
     workers: int = 1
+    grpc: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class ServeOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    grpc_port: int | None = None
 
 
 def serve_models(
@@ -88,6 +92,10 @@ def serve_models(
     tls = _tls(workspace, options)
     workers = options.workers or settings.workers
     seat = Seat.of(workspace.environ)
+    if options.grpc_port is not None:
+        require("grpc", extra="grpc", purpose="--grpc-port")
+        if seat is None:  # else it is the port of all
+            options = replace(options, grpc_port=free_port(host, options.grpc_port))
     if seat is not None:
         received: signal.Signals | int | None = _Process(workspace, refs, options, tls, seat.listener, seat).serve(
             ready
@@ -118,7 +126,8 @@ def _supervise(
     flags = ["--no-log"] * (not options.log) + ["--insecure"] * options.insecure + ["--lazy"] * options.lazy
     for name, value in (("host", options.host), ("tls-cert", options.tls_cert), ("tls-key", options.tls_key)):
         flags += [f"--{name}={value}"] * (value is not None)
-    flags += [f"--tls-client-ca={options.tls_client_ca}"] * (options.tls_client_ca is not None)
+    for name, given in (("tls-client-ca", options.tls_client_ca), ("grpc-port", options.grpc_port)):
+        flags += [f"--{name}={given}"] * (given is not None)
     overlay = {"MLO_ENV": workspace.environment} if workspace.environment is not None else {}
     return Supervisor(
         [sys.executable, "-m", "mlops_cli", "serve", *refs, *flags],
@@ -167,15 +176,17 @@ class _Process:
         try:
             application = self._application(slots, registered, writer)
             fleet = application.fleet
+            rpc = self._rpc(application)
+            application.beside += [rpc] if rpc is not None else []
 
             def say() -> None:
-                said = _serving(place, slots)
+                said = _serving(place, slots, rpc.address if rpc is not None else None)
                 if fleet.link is None:
                     ready(said)
                 else:
                     fleet.link.ready(msgspec.json.encode(said))
 
-            server = Server(application, limits=self._limits, ready=say, tls=self._tls)
+            server = Server(application, limits=self._limits, ready=say, ending=application.status.drain, tls=self._tls)
             application.metrics.unread = server.watch.refused
             if seat is None:
                 return server.serve_on(self._listener)
@@ -191,6 +202,17 @@ class _Process:
         finally:
             if writer is not None:
                 writer.close()
+
+    def _rpc(self, application: Application) -> RpcServer | None:
+        options = self._options
+        if options.grpc_port is None:
+            return None
+        from mlops_cli.core.serving.rpc.server import RpcServer, RpcTls
+
+        tls = RpcTls(options.tls_cert, options.tls_key, options.tls_client_ca) if options.tls_cert is not None else None
+        host = options.host or self._workspace.project.serve.host
+        is_shared = self._seat is not None
+        return RpcServer(application, host, options.grpc_port, limits=self._limits, tls=tls, shared=is_shared)
 
     def _writer(self) -> PredictionWriter | None:
         if self._target is None:
@@ -264,11 +286,11 @@ def _place_of(target: Path | Remote | None) -> str | None:
     return target.url
 
 
-def _serving(place: Place, slots: Sequence[Slot]) -> Serving:
+def _serving(place: Place, slots: Sequence[Slot], grpc: str | None) -> Serving:
     first = slots[0]
     titles = tuple(slot.served.title if slot.served is not None else slot.ref for slot in slots)
     version = first.served.version if first.served is not None else None
-    return Serving(place.address, first.name, version, place.pid, titles[0], first.ref, titles)
+    return Serving(place.address, first.name, version, place.pid, titles[0], first.ref, titles, grpc=grpc)
 
 
 _GRACE_S = 15.0  # beyond the drain: for the log to reach its place

@@ -55,9 +55,20 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel("Time to answer", _quantiles("mlo_request_seconds", _PREDICTING, 0.5, 0.95, 0.99), "s"),
             Panel(
-                "Refused", ((f"sum by (model, reason) (rate(mlo_refused_total{{{_OF_MODEL}}}[{_RATE}]))",
-                             "{{model}} {{reason}}"),),
-                "reqps", text="queue: full. sla: the answer would have come too late. expired: it waited too long.",
+                "Refused",
+                (
+                    (
+                        f"sum by (model, reason) (rate(mlo_refused_total{{{_OF_MODEL}}}[{_RATE}]))",
+                        "{{model}} {{reason}}",
+                    ),
+                    (
+                        f"sum by (status) (rate(mlo_unread_requests_total{{{_OF_SERVER}}}[{_RATE}]))",
+                        "unread {{status}}",
+                    ),
+                ),
+                "reqps",
+                text="queue: full. sla: the answer would have come too late. expired: it waited too long. "
+                "unread: it never became a request.",
             ),
         ),
     ),

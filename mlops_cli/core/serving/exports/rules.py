@@ -8,7 +8,7 @@ import yaml
 
 USUAL_SECONDS = 0.5  # what is slow where no SLA says so
 ERRORS, REFUSED = 0.01, 0.01  # shares beyond which somebody should look
-PREDICTING = ".*/(predict|invocations|infer)"  # the paths that ask a model
+PREDICTING = ".*/(predict|invocations|infer|ModelInfer)"  # the paths that ask a model
 
 
 class Alert(NamedTuple):

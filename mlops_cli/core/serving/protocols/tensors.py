@@ -228,18 +228,18 @@ def _unpacked(tensor: Tensor, blob: memoryview, datatype: Datatype, count: int) 
     if datatype.name == "BF16":
         # The upper half of a 32-bit float.
         wide = (np.frombuffer(blob, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-        return _finite(tensor, wide.tolist()) if count <= SMALL else _without_infinities(tensor, wide)
+        return finite(tensor, wide.tolist()) if count <= SMALL else _without_infinities(tensor, wide)
     if count <= SMALL:
         values = list(struct.unpack(f"<{count}{datatype.code}", blob))
-        return _finite(tensor, values) if datatype.code in "efd" else values
+        return finite(tensor, values) if datatype.code in "efd" else values
     array = np.frombuffer(blob, np.dtype(datatype.code).newbyteorder("<"))
     if datatype.code in "efd":
         return _without_infinities(tensor, array.astype(np.float64))
     return array.astype(np.uint64 if datatype.code == "Q" else np.int64)
 
 
-def _finite(tensor: Tensor, values: list[Any]) -> list[Any]:
-    """NaN becomes None. A finite sum has finite terms; another sum may have too."""
+def finite(tensor: Tensor, values: list[Any]) -> list[Any]:
+    """NaN becomes None. Raises BadInput for infinities. A finite sum has finite terms; another sum may have too."""
     if isfinite(sum(values)):
         return values
     for place, value in enumerate(values):
@@ -276,13 +276,18 @@ def _strings(tensor: Tensor, blob: memoryview, count: int) -> list[str]:
         at = start + _LENGTH.unpack_from(blob, at)[0] if start <= end else end + 1
         if at > end:
             raise BadInput(f"{_title(tensor)}: element {place} ends after its binary data does")
-        try:
-            strings.append(str(blob[start:at], "utf-8"))
-        except UnicodeDecodeError:
-            raise BadInput(f"{_title(tensor)}: element {place} is not UTF-8") from None
+        strings.append(text(tensor, place, blob[start:at]))
     if at != end:
         raise BadInput(f"{_title(tensor)}: {end - at:,} bytes of binary data are left after {count:,} elements")
     return strings
+
+
+def text(tensor: Tensor, place: int, element: bytes | memoryview) -> str:
+    """An element of BYTES. Raises BadInput."""
+    try:
+        return str(element, "utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{_title(tensor)}: element {place} is not UTF-8") from None
 
 
 def pack(values: Sequence[Any], datatype: str) -> bytes:

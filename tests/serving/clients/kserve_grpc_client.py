@@ -1,0 +1,41 @@
+"""Asks a server over gRPC through KServe's InferenceGRPCClient, and prints what it was told."""
+
+import asyncio
+import json
+import sys
+
+import numpy as np
+from kserve import InferenceGRPCClient, InferInput, InferRequest
+
+address, model = sys.argv[1:3]
+COLUMNS = {
+    "carrier": ("BYTES", np.array([b"UA", b"DL"], dtype=object)),
+    "distance": ("INT64", np.array([500, 500])),
+    "temp": ("FP64", np.array([41.5, -20.0])),
+    "pressure": ("FP32", np.array([1013.2, 1000], np.float32)),
+    "night": ("BOOL", np.array([False, True])),
+}
+
+
+async def infer(client: InferenceGRPCClient, binary: bool) -> dict[str, object]:
+    tensors = []
+    for name, (datatype, values) in COLUMNS.items():
+        tensors.append(InferInput(name, list(values.shape), datatype))
+        tensors[-1].set_data_from_numpy(values, binary_data=binary)
+    answer = await client.infer(InferRequest(model, tensors, request_id="id-5"))
+    return {"id": answer.id, **{output.name: output.as_numpy().tolist() for output in answer.outputs}}
+
+
+async def main() -> None:
+    async with InferenceGRPCClient(address) as client:
+        told = {
+            "live": await client.is_server_live(),
+            "ready": await client.is_server_ready(),
+            "model ready": await client.is_model_ready(model),
+            "raw": await infer(client, binary=True),
+            "typed": await infer(client, binary=False),
+        }
+    print(json.dumps(told))
+
+
+asyncio.run(main())
