@@ -20,6 +20,7 @@ from sklearn.linear_model import LinearRegression
 
 from mlops_cli.core.base.records import Column, Entry, Signature
 from mlops_cli.core.drift.performance.calibration import fit_map
+from mlops_cli.core.drift.performance.estimates import fit_maps
 from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.performance.metrics import Outcomes, measure
 from mlops_cli.core.drift.profile import Profile
@@ -160,6 +161,59 @@ def test_a_change_of_concept_is_a_breach_with_the_time_it_began(mlo: Any, log: L
     guess = document["windows"][1]["estimated"]["auc"]
     assert abs(guess["value"] - document["training"]["auc"]) < 0.05
     assert any("blind to concept drift" in note for note in document["notes"])
+
+
+def test_three_classes_are_judged_calibrated_and_estimated_by_all_their_scores(
+    mlo: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "mlo.yaml").write_text(YAML)
+    monkeypatch.setenv("MLO_NOW", NOW)
+    classes = ("early", "late", "never")
+    signature = Signature((Column("x", "float"),), "classification", classes)
+
+    def draw(seed: int, n: int) -> Outcomes:
+        random = np.random.default_rng(seed)
+        scores = random.dirichlet((1.0, 2.0, 3.0), n)
+        truth = (scores.cumsum(axis=1) < random.random((n, 1))).sum(axis=1)
+        return Outcomes(truth=truth, answers=scores.argmax(axis=1), scores=scores, classes=classes)
+
+    workspace, known = opened(here), draw(1, 3000)
+    kept = Evaluated(rows=3000, metrics=measure(known), calibrations=fit_maps(known))
+    profile = make_profile(pa.table({"x": np.zeros(30)}), inputs=signature.inputs)
+    data = msgspec.structs.replace(profile, evaluation=kept).to_bytes()
+    values = {name: one.value for name, one in kept.metrics.items()}
+    register(workspace, signature, values, str(workspace.store.put_bytes(data)))
+    asked = draw(2, 900)
+    assert asked.scores is not None
+    batch = Answered(
+        request="r2",
+        arrived=DAY,
+        model="flights",
+        version=1,
+        signature=signature,
+        columns={"x": [0.0] * 900},
+        predictions=[classes[place] for place in asked.answers],
+        all_scores=asked.scores.tolist(),
+        time_column="at",
+        times=[DAY + timedelta(seconds=row) for row in range(900)],
+    )
+    path = here / ".mlo" / "predictions" / segment_name([batch])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode([batch]))
+    truth = [classes[place] for place in asked.truth]
+    table = {"_request": ["r2"] * 600, "_row": list(range(600)), "late": truth[:600]}
+    pq.write_table(pa.table(table), "labels.parquet")
+    mlo("feedback", "--file", "labels.parquet")
+    document = mlo("drift", "performance", "--windows", "1", "--json").json
+    (window,) = document["windows"]
+    assert (document["metric"], document["verdict"], window["labelled"]) == ("auc", "quiet", 600)
+    assert set(window["metrics"]) == {"auc", "accuracy", "precision", "recall", "f1", "log_loss", "brier"}
+    for name, guess in window["estimated"].items():
+        assert guess["lower"] <= window["metrics"][name]["upper"], name
+        assert guess["upper"] >= window["metrics"][name]["lower"], name
+    assert set(window["estimated"]) == set(window["metrics"])
+    assert document["calibration_error"] < 0.1
+    assert sum(one["n"] for one in document["calibration"]) == 600
 
 
 def test_estimates_stand_where_labels_are_missing_and_decide_nothing(mlo: Any, log: Log) -> None:

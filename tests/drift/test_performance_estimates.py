@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from mlops_cli.core.drift.performance.calibration import CalibrationMap, fit_map
-from mlops_cli.core.drift.performance.estimates import _linearised, estimate_performance
+from mlops_cli.core.drift.performance.estimates import (
+    _linearised,
+    _linearised_classes,
+    estimate_classes,
+    estimate_performance,
+    fit_maps,
+)
 from mlops_cli.core.drift.performance.metrics import Outcomes, measure
 
 METRICS = {"accuracy", "precision", "recall", "f1", "brier", "log_loss", "auc"}
@@ -102,3 +108,66 @@ def test_estimates_are_the_means_of_simulated_labels_and_their_slopes_the_deriva
 
 def test_no_rows_have_no_estimate() -> None:
     assert estimate_performance(known(), np.empty(0), np.empty(0, bool)) == {}
+
+
+# -- more than two classes ---------------------------------------------------------------------------------------
+
+
+def three(random: np.random.Generator, n: int, *, shift: float = 0.0, flipped: float = 0.0) -> Outcomes:
+    """Scores of an overconfident model of three classes, softmax(1.6 z), where P(y | z) = softmax(z)."""
+    z = random.normal((0.0, 0.3, 0.6), 1.2, (n, 3)) + shift * np.array([1.0, 0.0, -1.0])
+    p, scores = (np.exp(a * z) / np.exp(a * z).sum(axis=1, keepdims=True) for a in (1.0, 1.6))
+    truth = (p.cumsum(axis=1) < random.random((n, 1))).sum(axis=1)
+    truth = np.where(random.random(n) < flipped, (truth + 1) % 3, truth)
+    return Outcomes(truth=truth, answers=scores.argmax(axis=1), scores=scores, classes=("a", "b", "c"))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_estimates_of_more_classes_hold_the_realised_metrics_under_covariate_shift(shift: float) -> None:
+    random = np.random.default_rng(11)
+    inside = dict.fromkeys(METRICS, 0)
+    for run in range(30):
+        maps = fit_maps(three(np.random.default_rng(200 + run), 4000))
+        rows = three(random, 1200, shift=shift)
+        assert rows.scores is not None
+        found = estimate_classes(maps, rows.scores, rows.answers)
+        for name, (value, _) in _linearised_classes(np.eye(3)[rows.truth], rows.scores, rows.answers).items():
+            inside[name] += found[name].lower <= value <= found[name].upper
+    assert all(count >= 24 for count in inside.values()), inside  # 28.5 of 30 expected; P(under 25) is 1%
+
+
+def test_concept_drift_of_more_classes_goes_unseen() -> None:
+    maps = fit_maps(three(np.random.default_rng(1), 4000))
+    rows = three(np.random.default_rng(2), 4000, flipped=0.3)
+    assert rows.scores is not None
+    found = estimate_classes(maps, rows.scores, rows.answers)
+    truth = measure(rows)
+    for name in ("accuracy", "auc", "f1"):
+        assert truth[name].value < found[name].lower - 0.05
+
+
+def test_estimates_of_more_classes_are_the_metrics_of_known_labels_and_their_slopes_the_derivatives() -> None:
+    random = np.random.default_rng(12)
+    rows = three(random, 80)
+    assert rows.scores is not None
+    known_labels = np.eye(3)[rows.truth]
+    exact = _linearised_classes(known_labels, rows.scores, rows.answers)
+    assert {name: value for name, (value, _) in exact.items()} == pytest.approx(
+        {name: one.value for name, one in measure(rows).items()}, abs=1e-9
+    )
+    p = random.dirichlet((2.0, 2.0, 2.0), 80)
+    base = _linearised_classes(p, rows.scores, rows.answers)
+    step = 1e-6
+    for row, place in ((0, 0), (17, 1), (79, 2)):
+        more = p.copy()
+        more[row, place] += step
+        for name, (value, _) in _linearised_classes(more, rows.scores, rows.answers).items():
+            assert (value - base[name][0]) / step == pytest.approx(base[name][1][row, place], abs=1e-5), name
+
+
+def test_no_map_of_a_class_means_no_maps_and_no_rows_no_estimate() -> None:
+    rows = three(np.random.default_rng(3), 4000)
+    rare = Outcomes(truth=np.minimum(rows.truth, 1), answers=rows.answers, scores=rows.scores, classes=("a", "b", "c"))
+    assert fit_maps(rare) == ()
+    assert len(fit_maps(rows)) == 3
+    assert estimate_classes(fit_maps(rows), np.empty((0, 3)), np.empty(0, int)) == {}

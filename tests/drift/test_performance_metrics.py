@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 
 from mlops_cli.core.drift.performance.calibration import calibrate
-from mlops_cli.core.drift.performance.metrics import Outcomes, effective_rows, losses, measure
+from mlops_cli.core.drift.performance.metrics import Outcomes, _interval, effective_rows, losses, measure
 
 
 def binary(seed: int, n: int, *, ordered: bool = False) -> Outcomes:
@@ -184,3 +184,60 @@ def test_an_overconfident_model_has_a_large_calibration_error() -> None:
     honest = calibrate(rows.truth == 1, rows.scores).error
     overconfident = calibrate(rows.truth == 1, np.clip(2 * rows.scores - 0.2, 0, 1)).error
     assert honest < 0.05 < overconfident
+
+
+# -- more than two classes ---------------------------------------------------------------------------------------
+
+
+def of_three(seed: int, n: int, *, ordered: bool = False) -> Outcomes:
+    """A model of three classes whose probabilities are true."""
+    random = np.random.default_rng(seed)
+    scores = random.dirichlet((1.0, 2.0, 3.0), n)
+    truth = (scores.cumsum(axis=1) < random.random((n, 1))).sum(axis=1)
+    return Outcomes(
+        truth=truth, answers=scores.argmax(axis=1), scores=scores, classes=("a", "b", "c"), is_ordered=ordered
+    )
+
+
+def test_metrics_of_the_scores_of_more_classes_are_those_that_registering_records() -> None:
+    rows = of_three(5, 600)
+    assert rows.scores is not None
+    there = np.eye(3)[rows.truth]
+    theirs = {
+        "auc": metrics.roc_auc_score(rows.truth, rows.scores, multi_class="ovr", average="macro"),
+        "log_loss": metrics.log_loss(rows.truth, rows.scores),
+        "brier": float(((rows.scores - there) ** 2).sum(axis=1).mean()),
+        "accuracy": metrics.accuracy_score(rows.truth, rows.answers),
+        "recall": metrics.recall_score(rows.truth, rows.answers, average="macro"),
+    }
+    ours = measure(rows)
+    assert {name: ours[name].value for name in theirs} == pytest.approx(theirs, abs=1e-9)
+    assert all(one.lower < one.value < one.upper for one in ours.values())
+
+
+@pytest.mark.parametrize("name", ["auc", "log_loss", "brier"])
+def test_intervals_of_more_classes_cover_the_truth(name: str) -> None:
+    whole = _interval(name, of_three(6, 300_000))
+    assert whole is not None
+    held = 0
+    for seed in range(300):
+        found = _interval(name, of_three(1000 + seed, 400))
+        assert found is not None
+        held += found.lower <= whole.value <= found.upper
+    assert 0.90 <= held / 300 <= 0.985
+
+
+def test_a_class_that_hardly_occurs_has_no_area() -> None:
+    rows = of_three(7, 300)
+    kept = rows.at(np.flatnonzero(rows.truth > 0))
+    assert "auc" not in measure(kept)
+    assert "log_loss" in measure(kept)
+
+
+def test_calibration_of_more_classes_asks_whether_the_answer_was_right() -> None:
+    rows = of_three(8, 5000)
+    happened, probability = rows.confidence()
+    assert happened.mean() == pytest.approx(probability.mean(), abs=0.02)
+    found = calibrate(happened, probability)
+    assert found.error < 0.03
+    assert sum(one.n for one in found.bins) == 5000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 
 from mlops_cli.core.base.clock import format_time, parse_duration
 from mlops_cli.core.base.records import ModelRef
-from mlops_cli.core.drift.performance.calibration import calibrate
-from mlops_cli.core.drift.performance.estimates import CAVEAT, estimate_performance
+from mlops_cli.core.drift.performance.calibration import CalibrationMap, calibrate
+from mlops_cli.core.drift.performance.estimates import CAVEAT, estimate_classes, estimate_performance
 from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.performance.metrics import METRICS, Outcomes, effective_rows, measure
 from mlops_cli.core.drift.performance.records import (
@@ -32,7 +32,15 @@ from mlops_cli.core.registry.records import Version
 from mlops_cli.core.workflows.drift_asked import shown
 from mlops_cli.core.workflows.drift_log import Log
 from mlops_cli.core.workflows.feedback import Feedback, label_taker, labels_of, read_table
-from mlops_cli.core.workflows.performance_rows import PREDICTION, SCORE, Answered, answered, logged
+from mlops_cli.core.workflows.performance_rows import (
+    PREDICTION,
+    SCORE,
+    Answered,
+    answered,
+    class_places,
+    logged,
+    scores_of,
+)
 from mlops_cli.core.workflows.resolve import bring_digest, resolve_model
 from mlops_cli.core.workflows.workspace import Workspace
 
@@ -253,9 +261,8 @@ class Subject(msgspec.Struct, frozen=True):
         verdict: PerformanceVerdict = decided[-1] if decided else "too_little"
         binned = None
         if outcomes.has_scores and len(outcomes):
-            assert outcomes.scores is not None  # noqa: S101 - has_scores says so
             time = len(outcomes) / effective_rows(outcomes)
-            binned = calibrate(outcomes.truth == 1, outcomes.scores, time=time)
+            binned = calibrate(*outcomes.confidence(), time=time)
         return PerformanceAnswer(
             model=self.version.title,
             metrics=outcomes.metrics,
@@ -304,7 +311,11 @@ class Subject(msgspec.Struct, frozen=True):
             from mlops_cli.core.workflows.performance_estimate import estimator_of
 
             return estimator_of(self.workspace, self.version)
-        known = self.evaluated.calibration if self.evaluated is not None else None
+        if self.evaluated is None:
+            return None
+        if self.evaluated.calibrations:
+            return self._guess_classes(self.evaluated.calibrations)
+        known = self.evaluated.calibration
         if known is None:
             return None
         positive = str(self.version.signature.classes[1])
@@ -320,6 +331,19 @@ class Subject(msgspec.Struct, frozen=True):
 
         return guess
 
+    def _guess_classes(self, known: Sequence[CalibrationMap]) -> Guess:
+        classes = tuple(str(label) for label in self.version.signature.classes)
+
+        def guess(rows: Answered, inside: Any) -> dict[str, Estimate]:
+            scores = scores_of(rows.table, classes)
+            if scores is None:
+                return {}
+            answers = class_places(rows.table.column(PREDICTION), classes)
+            taken = inside & (answers >= 0) & np.isfinite(scores).all(axis=1)
+            return estimate_classes(known, scores[taken], answers[taken])
+
+        return guess
+
     def _notes(
         self,
         rows: Answered,
@@ -331,7 +355,7 @@ class Subject(msgspec.Struct, frozen=True):
         notes = []
         if any(window.estimated for window in windows):
             notes.append(CAVEAT)
-        elif self.version.signature.task == "classification" and len(self.version.signature.classes) == 2:
+        elif self.version.signature.task == "classification" and rows.outcomes.has_scores:
             notes.append("no estimate without labels: the version's profile holds no calibration; register it again")
         if metric not in training:
             notes.append(

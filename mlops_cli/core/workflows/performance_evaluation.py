@@ -8,6 +8,7 @@ import numpy as np
 
 from mlops_cli.core.drift import columns as arrow
 from mlops_cli.core.drift.performance.calibration import fit_map
+from mlops_cli.core.drift.performance.estimates import fit_maps
 from mlops_cli.core.drift.performance.evaluation import Evaluated
 from mlops_cli.core.drift.performance.metrics import Outcomes, measure
 from mlops_cli.core.errors import MloError
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 
 def evaluate_answers(loaded: LoadedModel, table: pa.Table, target: str, time: str | None) -> Evaluated | None:
-    """The registered metrics with intervals, and the map of a binary classifier's scores; None where no row can be
+    """The registered metrics with intervals, and the maps of a classifier's scores; None where no row can be
     scored, which registering has said already."""
     try:
         outcomes = outcomes_of(loaded, table, target, time)
     except MloError:
         return None
     calibration = None
-    if outcomes.has_scores and outcomes.scores is not None:
+    if outcomes.is_binary and outcomes.scores is not None:
         calibration = fit_map(outcomes.truth == 1, outcomes.scores)
-    return Evaluated(rows=len(outcomes), metrics=measure(outcomes), calibration=calibration)
+    return Evaluated(
+        rows=len(outcomes), metrics=measure(outcomes), calibration=calibration, calibrations=fit_maps(outcomes)
+    )
 
 
 def outcomes_of(loaded: LoadedModel, table: pa.Table, target: str, time: str | None) -> Outcomes:
@@ -44,7 +47,9 @@ def outcomes_of(loaded: LoadedModel, table: pa.Table, target: str, time: str | N
         return Outcomes(truth=truth[places], answers=answers[places], is_ordered=order is not None)
     known = {value: place for place, value in enumerate(loaded.signature.classes)}
     answers = np.asarray([known[label] for label in predicted.labels.tolist()], dtype=np.intp)
-    scores = predicted.scores[:, 1] if predicted.scores is not None and len(known) == 2 else None
+    scores = predicted.scores
+    if scores is not None and len(known) == 2:
+        scores = scores[:, 1]
     return Outcomes(
         truth=truth[places],
         answers=answers[places],

@@ -23,7 +23,7 @@ from mlops_cli.core.workflows.workspace import Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PREDICTION, SCORE, ARRIVED = "_prediction", "_score", "_arrived"
+PREDICTION, SCORE, SCORES, ARRIVED = "_prediction", "_score", "_scores", "_arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ def logged(
     time = workspace.project.model.time if workspace.project.model else None
     for table in read_log(Log.of(workspace).source, since=period.start, until=period.end, report=report):
         own = pc.and_(pc.equal(table["_model"], version.name), pc.equal(table["_version"], version.version))
-        wanted = ["_request", "_row", ARRIVED, PREDICTION, SCORE, time, *inputs]
+        wanted = ["_request", "_row", ARRIVED, PREDICTION, SCORE, SCORES, time, *inputs]
         kept.append(table.filter(own).select([name for name in wanted if name in table.column_names]))
     for name, reason in sorted(report.torn.items()):
         workspace.progress.note(f"skipped {name} of the prediction log: {reason}")
-    rows = pa.concat_tables(kept) if kept else None
+    rows = pa.concat_tables(_alike(kept)) if kept else None
     if rows is None or rows.num_rows == 0:
         return None
     places = zip(rows["_request"].to_pylist(), rows["_row"].to_pylist(), strict=True)
@@ -108,13 +108,13 @@ def answered(table: pa.Table, labels: Sequence[str | None], version: Version, ti
     if classes:
         places = {label: place for place, label in enumerate(classes)}
         truth = np.asarray([places.get(label, -1) if label is not None else -1 for label in found], dtype=np.int64)
-        answers = _places(table.column(PREDICTION), classes)
+        answers = class_places(table.column(PREDICTION), classes)
         known, strange = (truth >= 0) & (answers >= 0), joined - int(np.count_nonzero(truth >= 0))
     else:
         truth = np.asarray([math.nan if label is None else _number(label) for label in found], dtype=float)
         answers = _numbers(table.column(PREDICTION))
         known, strange = np.isfinite(truth) & np.isfinite(answers), 0
-    scores = _numbers(table.column(SCORE)) if SCORE in table.column_names and len(classes) == 2 else None
+    scores = scores_of(table, classes)
     if scores is not None and not np.isfinite(scores[known]).all():
         scores = None
     outcomes = Outcomes(
@@ -125,6 +125,29 @@ def answered(table: pa.Table, labels: Sequence[str | None], version: Version, ti
         is_ordered=given is not None,
     )
     return Answered(table, times, arrived, known, outcomes, joined, strange)
+
+
+def scores_of(table: pa.Table, classes: tuple[str, ...]) -> NDArray[np.float64] | None:
+    """P(classes[1]) (n,) of two classes, all probabilities (n, k) of more, NaN where a row has none; None where the
+    table has none."""
+    if len(classes) == 2:
+        return _numbers(table.column(SCORE)) if SCORE in table.column_names else None
+    if not classes or SCORES not in table.column_names:
+        return None
+    import pyarrow as pa
+
+    column = table.column(SCORES)
+    if not pa.types.is_fixed_size_list(column.type) or column.type.list_size != len(classes):
+        return None
+    rows = [np.full(len(classes), np.nan) if row is None else row for row in column.to_pylist()]
+    return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(classes))
+
+
+def _alike(tables: list[pa.Table]) -> list[pa.Table]:
+    """Segments from before the log kept all probabilities have no such column; then it says too little to use."""
+    if all(SCORES in table.column_names for table in tables):
+        return tables
+    return [table.drop_columns([SCORES]) if SCORES in table.column_names else table for table in tables]
 
 
 def _number(text: str) -> float:
@@ -143,7 +166,7 @@ def rows_at(table: pa.Table, places: NDArray[np.int64]) -> pa.Table:
     return table.take(pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)]))
 
 
-def _places(column: pa.ChunkedArray, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def class_places(column: pa.ChunkedArray, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Each value's place in `classes` (n,), -1 for null and for others."""
     taken = arrow.categories(column, classes)
     if taken.present is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_cli.core.drift.performance.calibration import CalibrationMap
-from mlops_cli.core.drift.performance.metrics import TINY
+from mlops_cli.core.drift.performance.calibration import CalibrationMap, fit_map
+from mlops_cli.core.drift.performance.metrics import TINY, Outcomes
 from mlops_cli.core.drift.performance.records import Estimate
 
 Array = NDArray[np.float64]
@@ -17,6 +18,7 @@ CAVEAT = (
     "estimated without labels: it holds if the inputs drift and their meaning does not; it is blind to concept drift, "
     "where the same inputs come to have other outcomes"
 )
+MOST_CLASSES = 20  # whose maps a profile keeps
 _Z = 1.959963984540054
 
 
@@ -41,6 +43,72 @@ def estimate_performance(known: CalibrationMap, scores: Array, called: NDArray[n
         half = _Z * math.sqrt(variance)
         low, high = (0.0, math.inf if name == "log_loss" else 1.0)
         found[name] = Estimate(value=value, lower=max(low, value - half), upper=min(high, value + half))
+    return found
+
+
+def fit_maps(rows: Outcomes) -> tuple[CalibrationMap, ...]:
+    """A map for the score of each of more than two classes, against all others; () where one of them has none."""
+    if rows.is_binary or rows.scores is None or not 2 < len(rows.classes) <= MOST_CLASSES:
+        return ()
+    maps = [fit_map(rows.truth == place, rows.scores[:, place]) for place in range(len(rows.classes))]
+    return tuple(found for found in maps if found is not None) if None not in maps else ()
+
+
+def estimate_classes(known: Sequence[CalibrationMap], scores: Array, answers: NDArray[np.intp]) -> dict[str, Estimate]:
+    """The expected metrics of a classifier of k > 2 classes on rows without labels (CBPE).
+
+    scores (n, k) are the probabilities, answers (n,) places of classes. p (n, k) are the mapped scores over their sum
+    in each row. Row i is expected to add p_ic to the cell (c, answer) of the confusion matrix; accuracy and the macro
+    means of precision, recall and f1 are those of that matrix, log_loss and brier the means over y ~ p, auc the mean
+    over the classes of each one's expected area against the rest. As for two classes, each metric is linearised in y;
+    the variance is that of y_i ~ p_i and that of the maps' own samples. {} without rows. Sources: as
+    `estimate_performance`.
+    """
+    if len(scores) == 0:
+        return {}
+    mapped = np.column_stack([one.apply(scores[:, place]) for place, one in enumerate(known)])
+    total = mapped.sum(axis=1, keepdims=True)
+    p = np.where(total > 0, mapped / np.where(total > 0, total, 1), scores)
+    found = {}
+    for name, (value, slopes) in _linearised_classes(p, scores, answers).items():
+        spread = (p * slopes**2).sum(axis=1) - (p * slopes).sum(axis=1) ** 2
+        own = sum(one.error_of(scores[:, place], slopes[:, place]) for place, one in enumerate(known))
+        half = _Z * math.sqrt(max(0.0, float(spread.sum())) + own)
+        high = {"log_loss": math.inf, "brier": 2.0}.get(name, 1.0)
+        found[name] = Estimate(value=value, lower=max(0.0, value - half), upper=min(high, value + half))
+    return found
+
+
+def _linearised_classes(p: Array, scores: Array, answers: NDArray[np.intp]) -> dict[str, tuple[float, Array]]:
+    """Each metric that has a value, and its derivative by the outcome of each row and class (n, k)."""
+    n, k = p.shape
+    called = np.zeros((n, k))
+    called[np.arange(n), answers] = 1.0
+    hits, calls, there = (called * p).sum(axis=0), called.sum(axis=0), p.sum(axis=0)
+
+    def share(divisors: Array) -> tuple[Array, Array]:
+        """hits / divisors of each class, 0 where nothing is there; and 1 / divisors."""
+        inverse = np.divide(1.0, divisors, out=np.zeros(k), where=divisors > 0)
+        return hits * inverse, inverse
+
+    precision, of_calls = share(calls)
+    recall, of_there = share(there)
+    f1, of_both = share((calls + there) / 2)
+    surprise = -np.log(np.clip(scores, TINY, 1.0))
+    squares = (scores**2).sum(axis=1, keepdims=True) - 2 * scores + 1
+    found = {
+        "accuracy": (float(hits.sum()) / n, called / n),
+        "precision": (float(precision.mean()), called * of_calls / k),
+        "recall": (float(recall.mean()), (called - recall) * of_there / k),
+        "f1": (float(f1.mean()), (called - f1 / 2) * of_both / k),
+        "log_loss": (float((p * surprise).sum()) / n, surprise / n),
+        "brier": (float((p * squares).sum()) / n, squares / n),
+    }
+    if n > 1 and (there > 0).all() and (there < n).all():
+        areas = [_auc(p[:, c], scores[:, c], float(there[c]), float(n - there[c])) for c in range(k)]
+        value = float(np.mean([area for area, _ in areas]))
+        if math.isfinite(value):
+            found["auc"] = (value, np.column_stack([slopes for _, slopes in areas]) / k)
     return found
 
 

@@ -9,8 +9,10 @@ from mlops_cli.core.drift.performance.records import Estimate
 
 
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
-    """`rows` were labelled; `metrics` have 95% intervals; `calibration` maps a binary classifier's score."""
+    """`rows` were labelled; `metrics` have 95% intervals; `calibration` maps the score of two classes, `calibrations`
+    those of each of more."""
 
     rows: int
     metrics: dict[str, Estimate] = {}
     calibration: CalibrationMap | None = None
+    calibrations: tuple[CalibrationMap, ...] = ()

@@ -33,8 +33,9 @@ TINY = float(np.finfo(np.float64).eps)
 class Outcomes:
     """Rows whose truth is known, n of them, in order of time where `is_ordered`.
 
-    A classifier: `truth` and `answers` (n,) are places in `classes`, `scores` (n,) is P(classes[1]) or None. A
-    regression: `truth` and `answers` are numbers, and `classes` is empty.
+    A classifier: `truth` and `answers` (n,) are places in `classes`; `scores` are P(classes[1]) (n,) of two classes,
+    the probabilities of all k (n, k) of more, or None. A regression: `truth` and `answers` are numbers, and `classes`
+    is empty.
     """
 
     truth: NDArray[Any]
@@ -59,7 +60,15 @@ class Outcomes:
 
     @property
     def has_scores(self) -> bool:
-        return self.is_binary and self.scores is not None
+        return bool(self.classes) and self.scores is not None
+
+    def confidence(self) -> tuple[Mask, Array]:
+        """What calibration compares (n,): of two classes, was it classes[1], and how likely was it said to be; of more,
+        was the answer right, and how likely was it said to be."""
+        assert self.scores is not None  # noqa: S101 - asked where `has_scores`
+        if self.is_binary:
+            return self.truth == 1, self.scores
+        return self.truth == self.answers, self.scores[np.arange(len(self)), self.answers]
 
     def at(self, rows: slice | NDArray[Any]) -> Outcomes:
         scores = None if self.scores is None else self.scores[rows]
@@ -139,10 +148,15 @@ def _macro(name: str, rows: Outcomes) -> Interval:
 
 
 def score_losses(name: str, rows: Outcomes) -> Array:
-    """Log losses in nats, or squared errors of the probability (n,)."""
+    """Log losses in nats, or squared errors of the probability (n,); of more than two classes, summed over them."""
     scores = rows.scores
     if scores is None:
         raise ValueError(f"{name} needs scores")
+    if scores.ndim == 2:
+        of_truth = scores[np.arange(len(rows)), rows.truth]
+        if name == "brier":
+            return np.asarray((scores**2).sum(axis=1) - 2 * of_truth + 1)
+        return np.asarray(-np.log(np.clip(of_truth, TINY, 1.0)))
     if name == "brier":
         return np.asarray((scores - rows.truth) ** 2)
     of_truth = np.where(rows.truth == 1, scores, 1 - scores)
@@ -151,11 +165,26 @@ def score_losses(name: str, rows: Outcomes) -> Array:
 
 def _auc(rows: Outcomes) -> Interval | None:
     assert rows.scores is not None  # noqa: S101 - `metrics` names auc only where there are scores
+    if rows.scores.ndim == 2:
+        return _mean_auc(rows, rows.scores)
     positive = rows.truth == 1
     if min(positive.sum(), (~positive).sum()) < 2:
         return None
     time = _time(auc_influence(positive, rows.scores)[1], rows)
     return auc_interval(positive, rows.scores, time=time)
+
+
+def _mean_auc(rows: Outcomes, scores: Array) -> Interval | None:
+    """The mean over the classes of each one's area against the rest. The rows' shares of the error add up, too."""
+    influences = []
+    for place in range(len(rows.classes)):
+        positive = rows.truth == place
+        if min(positive.sum(), (~positive).sum()) < 2:
+            return None
+        area, parts = auc_influence(positive, scores[:, place])
+        influences.append(area + parts)
+    found = _mean(np.mean(influences, axis=0), rows)
+    return Interval(found.value, max(0.0, found.lower), min(1.0, found.upper))
 
 
 def _regression(name: str, rows: Outcomes) -> Interval | None:
