@@ -19,9 +19,13 @@ def test_wilson_agrees_with_scipy(hits: int, n: int) -> None:
     assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
-def test_dependent_rows_count_as_fewer() -> None:
-    ours, theirs = wilson(50, 200, time=4.0), wilson(12.5, 50)
-    assert (ours.lower, ours.upper) == pytest.approx((theirs.lower, theirs.upper), abs=1e-12)
+def test_dependent_rows_count_as_fewer_and_of_few_windows_of_them_less_is_known() -> None:
+    """200 rows of time 4 are worth 50, and hold 10 windows of 20 lags: 200 / (5 x 3) - 1 degrees of freedom."""
+    ours, quantile = wilson(50, 200, time=4.0), stats.t.ppf(0.975, 200 / 15 - 1)
+    for end in (ours.lower, ours.upper):
+        assert abs(end - 0.25) == pytest.approx(quantile * np.sqrt(end * (1 - end) / 50), abs=1e-9)
+    many, plain = wilson(5e6, 2e7, time=4.0), wilson(1.25e6, 5e6)
+    assert (many.lower, many.upper) == pytest.approx((plain.lower, plain.upper), abs=1e-8)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(1, 0), (-1, 3), (4, 3)])

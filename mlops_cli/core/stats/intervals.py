@@ -1,6 +1,7 @@
 """Two-sided intervals of what is measured on the rows of a window, dependent rows counting less.
 
-Each takes `time`, how many rows in a row are worth one (>= 1, `autocorrelation_time`): n rows count as n / time.
+Each takes `time`, how many rows in a row are worth one (>= 1, `autocorrelation_time`): n rows count as n / time. The
+time is an estimate, and of few windows of dependent rows a poor one: the quantiles are Student's then, see `_quantile`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_cli.core.stats.comparisons import midranks
+from mlops_cli.core.stats.dependence import SOKAL
 
 Array = NDArray[np.float64]
 
@@ -33,7 +35,7 @@ def wilson(hits: float, n: float, *, time: float = 1.0, confidence: float = 0.95
     """
     if not (0 <= hits <= n and n > 0):
         raise ValueError(f"{hits} of {n} is no share")
-    z, size, share = _z(confidence), n / time, hits / n
+    z, size, share = _quantile(confidence, n, time), n / time, hits / n
     shrunk = z * z / size
     middle = (share + shrunk / 2) / (1 + shrunk)
     half = z * math.sqrt(share * (1 - share) / size + shrunk / (4 * size)) / (1 + shrunk)
@@ -42,19 +44,19 @@ def wilson(hits: float, n: float, *, time: float = 1.0, confidence: float = 0.95
 
 
 def mean_interval(values: Array, *, time: float = 1.0, confidence: float = 0.95) -> Interval:
-    """Student's interval of a mean: mean -+ t(m - 1) s / sqrt(m), m = n / time and s with n - 1 in the denominator.
+    """Student's interval of a mean: mean -+ t s / sqrt(m), m = n / time and s with n - 1 in the denominator.
+
+    t has m - 1 degrees of freedom, or fewer where `_quantile` has fewer.
 
     values (n,) finite. Unbounded where m is under 2. Raises ValueError if n is 0.
     """
-    from scipy import special
-
     n = len(values)
     if n == 0:
         raise ValueError("there is no mean of no rows")
     mean, size = float(np.mean(values)), n / time
     if size < 2:
         return Interval(mean, -math.inf, math.inf)
-    half = float(special.stdtrit(size - 1, 0.5 + confidence / 2)) * float(np.std(values, ddof=1)) / math.sqrt(size)
+    half = _quantile(confidence, n, time, most=size - 1) * float(np.std(values, ddof=1)) / math.sqrt(size)
     return Interval(mean, mean - half, mean + half)
 
 
@@ -92,11 +94,20 @@ def auc_interval(y: NDArray[np.bool_], score: Array, *, time: float = 1.0, confi
     within = parts[y] * ones / len(parts), parts[~y] * zeros / len(parts)
     variance = float(np.var(within[0], ddof=1) / ones + np.var(within[1], ddof=1) / zeros)
     error = math.sqrt(variance * time) if variance > 0 else 1 / min(ones, zeros)
-    half = _z(confidence) * error
+    half = _quantile(confidence, len(parts), time) * error
     return Interval(area, max(0.0, area - half), min(1.0, area + half))
 
 
-def _z(confidence: float) -> float:
+def _quantile(confidence: float, n: float, time: float, *, most: float = math.inf) -> float:
+    """Student's quantile with n / (5 (time - 1)) - 1 degrees of freedom, at least 1 and at most `most`.
+
+    The variance of a mean of dependent rows rests on autocovariances up to a lag of 5 times (Sokal's window), of which
+    n rows hold so many; the normal quantile is the limit for independent rows. On why a window of lags wants wider
+    intervals than the normal ones: Kiefer, Vogelsang, Econometric Theory 21 (2005) 1130.
+    """
     from scipy import special
 
-    return float(special.ndtri(0.5 + confidence / 2))
+    freedom = min(most, max(1.0, n / (SOKAL * (time - 1)) - 1) if time > 1 else math.inf)
+    if math.isinf(freedom):
+        return float(special.ndtri(0.5 + confidence / 2))
+    return float(special.stdtrit(freedom, 0.5 + confidence / 2))
