@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -32,6 +33,22 @@ def sea_errors(generator: Generator, before: float, after: float, n: int = CONCE
     parts = [sea(generator, theta, n) for theta in (before, after)]
     inputs, labels = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     return ((inputs[:, 0] + inputs[:, 1] <= before) != labels).astype(float)
+
+
+def learning_errors(generator: Generator, before: float, after: float, n: int = CONCEPT, rate: float = 0.1) -> Losses:
+    """0/1 errors on SEA of a logistic regression that learns from each row after it has answered it, by gradient steps
+    of one size: they fall while it learns, and again after a change, to which it adapts by itself."""
+    parts = [sea(generator, theta, n) for theta in (before, after)]
+    rows = (np.concatenate([part[0] for part in parts]) / 5 - 1).tolist()
+    labels = np.concatenate([part[1] for part in parts]).tolist()
+    bias = first = second = third = 0.0
+    errors = []
+    for (a, b, c), label in zip(rows, labels, strict=True):
+        odds = bias + first * a + second * b + third * c
+        errors.append((odds > 0) != label)
+        step = rate * (label - 1 / (1 + math.exp(-odds)))
+        bias, first, second, third = bias + step, first + step * a, second + step * b, third + step * c
+    return np.asarray(errors, dtype=float)
 
 
 def stagger_errors(generator: Generator, n: int = CONCEPT) -> Losses:
@@ -84,6 +101,7 @@ UNCHANGED: dict[str, Callable[[Generator], Losses]] = {
     "quiet, rate 0.1": quiet,
     "quiet, rate 0.3": lambda generator: quiet(generator, rate=0.3),
     "squared errors": squared,
+    "learning": lambda generator: learning_errors(generator, 8.0, 8.0, n=10_000),
     "waves, phi 0.5": lambda generator: waves(generator, phi=0.5),
     "waves, phi 0.7": lambda generator: waves(generator, phi=0.7),
     "waves, phi 0.83": lambda generator: waves(generator, phi=0.83),  # River's ADWIN alarms on about a third
@@ -95,6 +113,10 @@ UNCHANGED: dict[str, Callable[[Generator], Losses]] = {
 }
 CHANGED: dict[str, Callable[[Generator], Losses]] = {
     **{name: lambda generator, ends=ends: sea_errors(generator, *ends) for name, ends in THETAS.items()},  # type: ignore[misc]
+    **{
+        f"{name}, learning": lambda generator, ends=ends: learning_errors(generator, *ends)  # type: ignore[misc]
+        for name, ends in THETAS.items()
+    },
     "STAGGER": stagger_errors,
     "hyperplane": hyperplane_errors,
 }

@@ -95,6 +95,35 @@ def test_who_could_not_be_answered_in_time_is_turned_away_with_the_time_and_when
     lane.check(10, 0.0, 10.0)  # nobody waits: a first request is always let in
 
 
+@given(st.integers(0, 2**32), st.floats(0.001, 0.02))
+def test_the_margin_becomes_what_few_requests_exceed(seed: int, scale: float) -> None:
+    lane = Lane("toy", LaneLimits(sla_s=0.2))
+    over = np.random.default_rng(seed).exponential(scale, 6000) - scale
+    late = 0
+    for place, excess in enumerate(over):
+        late += place >= 3000 and excess > lane.margin_s
+        lane.took(0.02 + float(excess), 0.02)
+        assert 0 <= lane.margin_s <= 0.2
+    assert late / 3000 <= 0.01
+
+
+def test_the_margin_keeps_requests_out_that_would_be_late_and_goes_when_it_is_no_longer_needed() -> None:
+    lane = Lane("toy", LaneLimits(sla_s=0.05))
+    for _ in range(50):
+        lane.pace.learn(10, 0.030)
+    lane.enter(1)
+    assert lane.check(9, 0.0, 0.0) == pytest.approx(0.030, rel=0.02)
+    for _ in range(40):
+        lane.took(0.060, 0.030)
+    with pytest.raises(Unavailable, match="could take"):
+        lane.check(9, 0.0, 0.0)
+    for _ in range(10_000):
+        lane.took(0.030, 0.030)
+    lane.check(9, 0.0, 0.0)
+    lane.took(1.0, 0.0)  # nothing was expected of it
+    assert lane.margin_s == 0.0
+
+
 def test_what_other_models_have_to_do_first_counts_as_waiting() -> None:
     async def run() -> None:
         batcher, slow, quick = Batcher(Metrics()), Lane("slow"), Lane("quick", LaneLimits(sla_s=0.01))

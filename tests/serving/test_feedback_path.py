@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from serving_kit import ROW, project, running, save, served, serving
 
 from mlops_cli.core.base.clock import SystemClock
@@ -143,6 +144,22 @@ def test_labels_that_cannot_be_written_are_answered_503_and_may_be_sent_again(fo
         (tmp_path / "labels").unlink()
         assert client.post("/feedback", json=label).status_code == 200
     assert known(tmp_path) == {("r1", 0): "1"}
+
+
+def test_a_class_that_only_a_version_out_of_memory_knew_is_a_label(folder: Path, tmp_path: Path) -> None:
+    workspace = project(tmp_path / "project", (folder, folder))
+    first = workspace.registry.version("flights", 1)
+    signature = replace(first.signature, classes=(0, 1, 2))
+    workspace.registry.add_version(replace(first, version=0, run="c" * 32, signature=signature))
+    with serving(workspace.root, "flights@1") as process:
+        label = {"request_id": "late", "label": 2}
+        assert process.client.post("/feedback", json=label).status_code == 200
+        refused = process.client.post("/feedback", json={**label, "label": 3})
+        assert (refused.status_code, refused.json()["error"]) == (
+            400,
+            "3 is no class of flights; its classes are 0, 1, 2",
+        )
+    assert known(workspace.root / ".mlo" / "predictions") == {("late", 0): "2"}
 
 
 def test_predictions_and_labels_of_several_processes_are_joined_by_id(folder: Path, tmp_path: Path) -> None:

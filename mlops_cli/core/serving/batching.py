@@ -36,13 +36,25 @@ Result = tuple["Job", Answer | Exception]
 class Job:
     """The rows of one request, and the future that gets their answer."""
 
-    __slots__ = ("deadline", "future", "is_threaded", "lane", "rows", "served")
+    __slots__ = ("begun", "deadline", "expected", "future", "is_threaded", "lane", "rows", "served")
 
-    def __init__(self, lane: Lane, served: Served, rows: Rows, future: asyncio.Future[Answer], deadline: float) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        served: Served,
+        rows: Rows,
+        future: asyncio.Future[Answer],
+        *,
+        begun: float,
+        expected: float,
+        deadline: float,
+    ) -> None:
         self.lane = lane
         self.served = served
         self.rows = rows
         self.future = future
+        self.begun = begun
+        self.expected = expected  # seconds until the answer
         self.deadline = deadline
         self.is_threaded = False
 
@@ -81,13 +93,14 @@ class Batcher:
         stuck = (lane for lane in self._lanes if lane.begun and now - lane.begun > STUCK_S)
         return next((f"{lane.name} has been predicting for {now - lane.begun:.0f} s" for lane in stuck), None)
 
-    def check(self, lane: Lane, rows: int = 1, *, lag_s: float = 0.0) -> None:
-        """Raise Unavailable if so many rows more could not be answered in time. `lag_s`: how late the loop is."""
+    def check(self, lane: Lane, rows: int = 1, *, lag_s: float = 0.0) -> float:
+        """The seconds that so many rows more are expected to take. `lag_s`: how late the loop is. Raises Unavailable if
+        they could not be answered in time."""
         now = perf_counter()
         behind = lag_s
         if len(self._lanes) > 1 and lane.limits.sla_s is not None:
             behind += sum(other.busy_s(now) for other in self._lanes if other is not lane)
-        lane.check(rows, now, behind)
+        return lane.check(rows, now, behind)
 
     def submit(self, lane: Lane, served: Served, rows: Rows, *, lag_s: float = 0.0) -> asyncio.Future[Answer]:
         """The answer to come, by the version that decoded the rows.
@@ -97,9 +110,10 @@ class Batcher:
         """
         assert self._loop is not None  # noqa: S101 - started with the server
         now = perf_counter()
-        self.check(lane, rows.n, lag_s=lag_s)
+        expected = self.check(lane, rows.n, lag_s=lag_s)
         lane.enter(rows.n)
-        job = Job(lane, served, rows, self._loop.create_future(), now + lane.limits.timeout_s)
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        job = Job(lane, served, rows, future, begun=now, expected=expected, deadline=now + lane.limits.timeout_s)
         lane.line.append(job)
         if served.is_quick and rows.n <= INLINE_ROWS and not lane.threaded and lane.cpu_s <= INLINE_S:
             if not self._turn:
@@ -180,8 +194,11 @@ class Batcher:
             lane.pace.learn(rows, seconds)
             lane.cpu_s += _RECENT * (cpu_s - lane.cpu_s)
             self._metrics.predicted(lane.name, rows, seconds)
+        now = perf_counter() if lane.limits.sla_s is not None else 0.0
         for job, result in results:
             lane.leave(job.rows.n)
+            if now:
+                lane.took(now - job.begun, job.expected)
             lane.threaded -= job.is_threaded
             future = job.future
             if future.done():  # its client went away, or it waited too long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -48,8 +49,16 @@ class Feedback:
     """Takes labels for the models of a server. Without a `writer` the server keeps no log, and takes none."""
 
     def __init__(
-        self, shelf: Shelf, predicting: Predicting, metrics: Metrics, limits: Limits, writer: LabelWriter | None
+        self,
+        shelf: Shelf,
+        predicting: Predicting,
+        metrics: Metrics,
+        limits: Limits,
+        writer: LabelWriter | None,
+        classes: Callable[[str], Awaitable[Sequence[Any]]],
     ) -> None:
+        """`classes` asks the registry for those of all versions of a model."""
+        self._classes = classes
         self._shelf = shelf
         self._predicting = predicting
         self._metrics = metrics
@@ -73,7 +82,14 @@ class Feedback:
         classes = dict.fromkeys(label for signature in signatures for label in signature.classes)
         taker = LabelTaker(model, signatures[0].task, tuple(classes))
         try:
-            labels = [Label(_id(one.request_id), one.row, taker.text(one.label)) for one in asked]
+            labels = _taken(asked, taker)
+        except UsageError as error:
+            # A label may come late, for a version that is no longer in memory and knew other classes.
+            older = [label for label in await self._classes(model) if label not in classes] if classes else []
+            if not older:
+                raise BadInput(error.message) from None
+            labels = _known(asked, msgspec.structs.replace(taker, classes=(*classes, *older)))
+        try:
             done = self._writer.append(labels)
         except UsageError as error:
             raise BadInput(error.message) from None
@@ -99,6 +115,18 @@ def _labels(body: _Body) -> list[_Label]:
     if isinstance(body.request_id, UnsetType) or body.label is UNSET:
         raise BadInput('send {"request_id": ..., "label": ...}, with "row" where the request had several rows')
     return [_Label(body.request_id, body.label, body.row)]
+
+
+def _taken(asked: Sequence[_Label], taker: LabelTaker) -> list[Label]:
+    """Raises BadInput for what is no id, UsageError for what is no label."""
+    return [Label(_id(one.request_id), one.row, taker.text(one.label)) for one in asked]
+
+
+def _known(asked: Sequence[_Label], taker: LabelTaker) -> list[Label]:
+    try:
+        return _taken(asked, taker)
+    except UsageError as error:
+        raise BadInput(error.message) from None
 
 
 def _id(text: str) -> str:

@@ -35,6 +35,10 @@ class Library(Protocol):
         """An empty slot for a model of this name. Raises NotFound, MloError."""
         ...
 
+    def classes(self, name: str) -> tuple[str | int | float | bool, ...]:
+        """The classes of all versions of a model. Raises MloError."""
+        ...
+
 
 class Slot:
     """One reference. `served` is None until it is loaded (a lazy model) and after it was unloaded.

@@ -95,6 +95,13 @@ class Registered:
         workspace.registry.resolve(ModelRef.parse(ref))
         return Slot(ref, name, limits=lane_limits(workspace, name), source=self.source(ref), follows=True)
 
+    def classes(self, name: str) -> tuple[str | int | float | bool, ...]:
+        """Of all versions, whichever of them the server holds; () for a model that was never registered."""
+        registry = self._workspace().registry
+        registry.refresh()
+        versions = registry.versions(name) if name in registry.names() else ()
+        return tuple(dict.fromkeys(label for version in versions for label in version.signature.classes))
+
     def _workspace(self) -> Workspace:
         if self._own is None:
             other = self._opened_from

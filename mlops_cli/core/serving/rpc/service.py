@@ -90,7 +90,7 @@ class Service:
             except Problem as problem:
                 status = problem.status
                 if problem.refused:
-                    self._metrics.refused(request.model_name or self._shelf.default.name, problem.refused)
+                    self._metrics.refused(request.model_name, problem.refused)  # only ModelInfer is refused so
                 told = [(key.decode(), value.decode()) for key, value in problem.headers if key == b"retry-after"]
                 context.set_trailing_metadata((("x-request-id", request_id), *told))
                 await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), problem.message)
