@@ -263,6 +263,14 @@ def test_a_later_label_counts(mlo: Any, log: Log) -> None:
     mlo("drift", "performance", "--windows", "1")
 
 
+def test_names_that_there_are_not_are_refused_before_a_row_is_read(mlo: Any, project: Path) -> None:
+    """Without a log: what is asked for in vain is said all the same."""
+    stderr = mlo("drift", "performance", "--metric", "rocauc", exit_code=2).stderr
+    assert "rocauc is no metric" in stderr
+    assert "use one of auc, accuracy" in stderr
+    assert "adwinn" in mlo("drift", "performance", "--detector", "adwinn", exit_code=2).stderr
+
+
 def test_the_metric_may_be_chosen(mlo: Any, log: Log) -> None:
     label(mlo, 1, log(1))
     assert mlo("drift", "performance", "--metric", "brier", "--json").json["metric"] == "brier"

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlops_cli.core.base.clock import format_time, parse_duration
 from mlops_cli.core.base.records import ModelRef
+from mlops_cli.core.drift.detectors.open import open_detector
 from mlops_cli.core.drift.performance.calibration import CalibrationMap, calibrate
 from mlops_cli.core.drift.performance.estimates import CAVEAT, estimate_classes, estimate_performance
 from mlops_cli.core.drift.performance.evaluation import Evaluated
@@ -85,6 +86,7 @@ def check_performance(workspace: Workspace, request: PerformanceRequest) -> Perf
     Raises UsageError (no registered version, a metric or detector that there is not), TooLittleData for windows
     without rows, NotFound, ProjectError, RemoteError.
     """
+    _check_names(request)
     subject = Subject.of(workspace, request.ref)
     table = None if request.labels is None else read_table(request.labels, shown(workspace, request.labels))
     if table is not None and {PREDICTION, SCORE} & set(table.column_names):
@@ -122,6 +124,13 @@ def performance_of(workspace: Workspace, model: str, period: Period) -> Performa
         return None
     request = PerformanceRequest(ref=model, record=False)
     return subject.answer(rows, (period,), request, source=log.place)
+
+
+def _check_names(request: PerformanceRequest) -> None:
+    """Before any row is read. Raises UsageError, ExtraMissing."""
+    if request.metric is not None and request.metric not in METRICS:
+        raise UsageError(f"{request.metric} is no metric", hint=f"use one of {', '.join(METRICS)}")
+    open_detector(request.detector)
 
 
 def _labels(workspace: Workspace, log: Log, oldest: Period) -> dict[tuple[str, int], str]:
