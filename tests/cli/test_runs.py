@@ -105,6 +105,34 @@ def test_the_list_is_one_json_object(project: Path, mlo: Mlo) -> None:
     assert document["runs"][1]["seconds"] == 310.0
 
 
+def test_runs_are_found_by_what_they_measured_were_given_and_are(project: Path, mlo: Mlo) -> None:
+    lines = mlo("runs", "search", "metrics.auc > 0.7 or params.lr <= 0.1", "--order-by", "metrics.auc desc").stdout
+    header, *rows = lines.splitlines()
+    assert header.split() == ["run", "name", "status", "when", "metrics.auc", "params.lr"]
+    assert [row.split()[0] for row in rows] == ["bbbb2222", "aaaa1111"]
+    assert rows[0].split()[-2:] == ["0.74", "0.2"]
+    one = mlo("runs", "search", "tags.kind = 'first' and status = 'finished'", "--columns", "branch, metrics.loss")
+    assert one.stdout.splitlines()[0].split()[-2:] == ["branch", "metrics.loss"]
+    assert one.stdout.splitlines()[1].split()[-2:] == ["main", "0.01"]
+    assert mlo("runs", "search", "metrics.auc > 1").stdout == "no run passes\n"
+
+
+def test_a_search_goes_on_where_a_page_ended(project: Path, mlo: Mlo) -> None:
+    first = mlo("runs", "search", "--order-by", "metrics.auc", "-n", "1", "--json").json
+    assert [run["id"] for run in first["runs"]] == [FIRST]
+    assert f"--after {first['next']}" in mlo("runs", "search", "--order-by", "metrics.auc", "-n", "1").stdout
+    second = mlo("runs", "search", "--order-by", "metrics.auc", "-n", "1", "--after", first["next"], "--json").json
+    assert ([run["id"] for run in second["runs"]], second["next"]) == ([SECOND], None)
+    assert "no place in this order" in mlo("runs", "search", "--after", "x", exit_code=2).stderr
+
+
+def test_a_filter_that_is_none_says_where(project: Path, mlo: Mlo) -> None:
+    stderr = mlo("runs", "search", "metric.auc > high", exit_code=2).stderr
+    assert "column 14: high stands where a value is wanted" in stderr
+    assert "put a text into quotes: 'high'" in stderr
+    assert "auc is nothing that runs have" in mlo("runs", "search", "--order-by", "auc", exit_code=2).stderr
+
+
 def test_an_empty_project_says_how_to_make_a_run(here: Path, mlo: Mlo) -> None:
     (here / "mlo.yaml").write_text("name: tiny\n")
     assert mlo("runs", "list").stdout == "There is no run yet. Make one: mlo run\n"

@@ -1,4 +1,4 @@
-"""`mlo runs`: list, show, compare, apply, logs."""
+"""`mlo runs`: list, search, show, compare, apply, logs."""
 
 from __future__ import annotations
 
@@ -41,6 +41,40 @@ def list_(
     here = open_context(ctx)
     found = list_runs(here.workspace, limit=limit, status=status, parent=parent, sort=sort, ascending=ascending)
     here.output.show(found, show_list)
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    filter_: str = typer.Argument("", metavar="FILTER", help="What runs must have; nothing: all runs."),
+    order_by: Annotated[
+        list[str] | None,
+        typer.Option("--order-by", metavar="FIELD", help="`metrics.auc desc`; several, the first one first."),
+    ] = None,
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="FIELD,...", help="What to show; what is asked about by default.")
+    ] = "",
+    limit: int = typer.Option(20, "--limit", "-n", min=1, help="How many."),
+    after: str | None = typer.Option(None, "--after", metavar="PLACE", help="Go on where a page before ended."),
+) -> None:
+    """Find runs by their metrics, parameters, tags and attributes.
+
+    The filter is MLflow's, with or, not and parentheses: metrics.NAME, params.NAME, tags.NAME, id, name, status,
+    start, end, actor, commit, branch, parent; = != < <= > >= in like ilike is null. Unusual names stand in `quotes`.
+
+    \b
+    Examples:
+      mlo runs search "metrics.auc > 0.7 and params.depth in (4, 6)" --order-by "metrics.auc desc"
+      mlo runs search "status = 'failed' or tags.team = 'x'" --columns actor,tags.team
+      mlo runs search "start >= '2026-01-01' and not name like 'try%'" --json
+    """
+    from mlops_cli.cli.views.runs import show_found
+    from mlops_cli.core.workflows.runs import search_runs
+
+    here = open_context(ctx)
+    wanted = [column.strip() for column in columns.split(",") if column.strip()]
+    found = search_runs(here.workspace, filter_, order_by=order_by or (), columns=wanted, limit=limit, after=after)
+    here.output.show(found, show_found)
 
 
 @app.command()

@@ -10,7 +10,15 @@ from mlops_cli.cli.output import Output, human_bytes, plural
 
 if TYPE_CHECKING:
     from mlops_cli.core.workflows.packages import RunRequirements
-    from mlops_cli.core.workflows.runs import Difference, RunComparison, RunDetail, RunList, RunRow, StageOutput
+    from mlops_cli.core.workflows.runs import (
+        Difference,
+        RunComparison,
+        RunDetail,
+        RunList,
+        RunRow,
+        RunsFound,
+        StageOutput,
+    )
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = 4
@@ -37,6 +45,25 @@ def show_list(result: RunList, output: Output) -> None:
     left_out = len(result.varying) - len(params) + len(result.telling) - len(metrics)
     if left_out:
         output.line(f"{plural(left_out, 'more parameter')} and metrics: mlo runs show RUN, or --json", style="dim")
+
+
+def show_found(result: RunsFound, output: Output) -> None:
+    if not result.runs:
+        output.line("no run passes")
+        return
+    held = [[result.value(run, column) for column in result.columns] for run in result.runs]
+    rows = [
+        (run.id[:8], run.name, run.status, _ago(run.age_s), *(_found(value) for value in values))
+        for run, values in zip(result.runs, held, strict=True)
+    ]
+    numbers = [column for column in result.columns if column.startswith(("metrics.", "params."))]
+    output.table(("run", "name", "status", "when", *result.columns), rows, right=numbers)
+    if result.next is not None:
+        output.line(f"there are more: --after {result.next}", style="dim")
+
+
+def _found(value: Any) -> str:
+    return number(value) if isinstance(value, float) else _text(value)
 
 
 def _grouped(runs: Sequence[RunRow]) -> list[tuple[str, RunRow]]:

@@ -64,4 +64,14 @@ SCRIPTS = (
     ALTER TABLE run ADD COLUMN parent TEXT;
     CREATE INDEX run_by_parent ON run (parent) WHERE parent IS NOT NULL
     """,
+    # What runs are searched by; of those from before, `RunTables` fills it in from their documents.
+    """
+    ALTER TABLE run ADD COLUMN name TEXT;
+    ALTER TABLE run ADD COLUMN actor TEXT;
+    ALTER TABLE run ADD COLUMN ended TEXT;
+    ALTER TABLE run ADD COLUMN commit_id TEXT;
+    ALTER TABLE run ADD COLUMN branch TEXT;
+    ALTER TABLE run ADD COLUMN described INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX run_undescribed ON run (number) WHERE described = 0
+    """,
 )

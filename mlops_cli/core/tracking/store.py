@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from mlops_cli.core.tracking.errors import RunDamaged, RunNotFound
 from mlops_cli.core.tracking.ingest import Ingestion
 from mlops_cli.core.tracking.processes import born
 from mlops_cli.core.tracking.records import Run, Status
+from mlops_cli.core.tracking.search.filters import Filter
+from mlops_cli.core.tracking.search.sql import Order, terms
 from mlops_cli.core.tracking.tables import RunTables
 
 if TYPE_CHECKING:
@@ -24,6 +27,14 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 MIN_PREFIX = 4
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of the runs that were asked for. `next` says where those after them begin; None if there are none."""
+
+    runs: tuple[Run, ...]
+    next: str | None = None
+
 
 Points = list[Metric]
 History = dict[str, list[Metric]]
@@ -90,6 +101,25 @@ class RunStore:
             [*values, -1 if limit is None else limit],
         )
         return self._tables.load([tuple(row) for row in rows])
+
+    def search(
+        self,
+        found: Filter | None = None,
+        orders: Sequence[Order] = (),
+        *,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """The runs that pass a filter, by `orders` and then the newest first; `after` is the `next` of the page before.
+
+        Runs that come or go between two pages move no other one from page to page. Raises UsageError for an `after`
+        that is none of this order.
+        """
+        last = _read_place(after, len(terms(orders))) if after is not None else ()
+        rows = self._tables.search(found, orders, -1 if limit is None else limit + 1, last)
+        is_more = limit is not None and len(rows) > limit
+        rows = rows[:limit]
+        return Page(tuple(self._tables.load([row[:3] for row in rows])), _place(rows[-1]) if is_more and rows else None)
 
     def count(self) -> int:
         """How many runs there are, of every status."""
@@ -172,3 +202,21 @@ class RunStore:
         is removed. Any number of processes may do this at once. `note` hears of damage, once.
         """
         return Ingestion(self._tables, self._database, store, note or (lambda _: None)).run(spool_root)
+
+
+# A page ends at the values of its last run's order.
+
+
+def _place(row: Sequence[object]) -> str:
+    return urlsafe_b64encode(msgspec.msgpack.encode(list(row[3:]))).decode().rstrip("=")
+
+
+def _read_place(text: str, count: int) -> Sequence[str | int | float | None]:
+    try:
+        padded = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        found = msgspec.msgpack.decode(padded, type=list[str | int | float | None])
+    except (ValueError, msgspec.DecodeError):
+        found = []
+    if len(found) != count:
+        raise UsageError("--after is no place in this order", hint="give the `next` of a page with the same --order-by")
+    return found

@@ -16,6 +16,9 @@ from mlops_cli.core.errors import UsageError
 from mlops_cli.core.tracking.errors import RunNotFound, RunOver
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.tracking.schema import ROOM, SCRIPTS
+from mlops_cli.core.tracking.search import sql
+from mlops_cli.core.tracking.search.filters import Filter
+from mlops_cli.core.tracking.search.sql import Order
 
 _encoder = msgspec.msgpack.Encoder()
 _run_decoder = msgspec.msgpack.Decoder(Run)
@@ -31,6 +34,22 @@ class RunTables:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.migrate(ROOM, SCRIPTS)
+        if database.rows("SELECT 1 FROM run WHERE described = 0 LIMIT 1"):
+            self._describe()
+
+    def _describe(self) -> None:
+        """Let runs from before they could be searched be found as well."""
+        with self._database.transaction():
+            for number, document in self._database.rows("SELECT number, document FROM run WHERE described = 0"):
+                self._put_description(number, _run_decoder.decode(document))
+
+    def _put_description(self, number: int, run: Run) -> None:
+        """What `search` asks of the run itself; an empty text is none."""
+        values = (run.name or None, run.actor or None, run.end, run.commit, run.branch, number)
+        self._database.execute(
+            "UPDATE run SET name = ?, actor = ?, ended = ?, commit_id = ?, branch = ?, described = 1 WHERE number = ?",
+            values,
+        )
 
     def insert(self, run: Run) -> int:
         """Add a run with what it holds; returns its number. Raises UsageError for an id that exists."""
@@ -43,6 +62,7 @@ class RunTables:
         except sqlite3.IntegrityError:
             raise UsageError(f"there is a run {run.id} already", hint="give each run an id of its own") from None
         number = int(cursor.lastrowid or 0)
+        self._put_description(number, run)
         self.put(number, Logged(run.params, (), run.tags, run.artifacts, None))
         return number
 
@@ -53,6 +73,7 @@ class RunTables:
             "UPDATE run SET status = ?, start = ?, document = ?, model = ? WHERE number = ?",
             (run.status, run.start, document, model, number),
         )
+        self._put_description(number, run)
         self.put(number, Logged(run.params, (), run.tags, run.artifacts, None))
 
     def put(self, number: int, logged: Logged) -> None:
@@ -144,6 +165,20 @@ class RunTables:
         for number, key, value in rows:
             found.setdefault(number, {})[key] = decode(value)
         return found
+
+    def search(self, found: Filter | None, orders: Sequence[Order], limit: int, last: Sequence[Any]) -> list[Any]:
+        """Rows (number, document, model, and the values of the order's terms) of the runs that pass, behind the one
+        with the values `last`."""
+        asked, by = sql.where(found), sql.terms(orders)
+        columns = "".join(f", {term.value.text} AS o{place}" for place, term in enumerate(by))
+        values = [value for term in by for value in term.value.values]
+        behind = sql.after(by, last) if last else sql.Sql("1")
+        order = ", ".join(f"o{place}{' DESC' * term.is_descending}" for place, term in enumerate(by))
+        return self._database.rows(
+            f"SELECT * FROM (SELECT number, document, model{columns} FROM run WHERE {asked.text})"  # noqa: S608 - no input
+            f" WHERE {behind.text} ORDER BY {order} LIMIT ?",
+            [*values, *asked.values, *behind.values, limit],
+        )
 
     def models(self) -> Iterator[LoggedModel]:
         """Every model that a run logged, newest first."""

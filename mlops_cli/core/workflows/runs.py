@@ -13,6 +13,8 @@ from mlops_cli.core.base.clock import parse_time
 from mlops_cli.core.base.records import Entry, Metric
 from mlops_cli.core.errors import NotFound, UsageError
 from mlops_cli.core.tracking.records import Run
+from mlops_cli.core.tracking.search.filters import fields, parse_field, parse_filter
+from mlops_cli.core.tracking.search.sql import Order
 from mlops_cli.core.workflows.workspace import Workspace
 
 CURVE_POINTS = 60
@@ -37,6 +39,9 @@ class RunRow(msgspec.Struct, frozen=True):
     tags: dict[str, str]
     parent: str | None = None
     overrides: dict[str, Any] = {}
+    end: str | None = None
+    actor: str = ""
+    branch: str | None = None
 
 
 class RunList(msgspec.Struct, frozen=True):
@@ -117,6 +122,58 @@ def list_runs(
     return RunList(tuple(_row(workspace, run) for run in runs), tuple(_varying(runs)), tuple(telling))
 
 
+class RunsFound(msgspec.Struct, frozen=True):
+    """Runs that pass a filter, in order, of which `columns` are to be shown: fields as the filter names them. `next` is
+    what `--after` takes to go on; null at the end."""
+
+    runs: tuple[RunRow, ...]
+    columns: tuple[str, ...]
+    next: str | None = None
+
+    def value(self, run: RunRow, column: str) -> Any:
+        """What a run has of a column; None if nothing."""
+        field = parse_field(column)
+        if field.family != "attributes":
+            held: dict[str, Any] = getattr(run, field.family)
+            return held.get(field.key)
+        return getattr(run, field.key, None)
+
+
+def search_runs(
+    workspace: Workspace,
+    text: str = "",
+    *,
+    order_by: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    limit: int = 20,
+    after: str | None = None,
+) -> RunsFound:
+    """The runs that pass a filter, the newest first or by fields, each of which may be followed by `desc`.
+
+    Shown are `columns`, or else the fields that the filter and the order name. Raises FilterError, UsageError.
+    """
+    found = parse_filter(text)
+    orders = [_order(one) for one in order_by]
+    asked = [*(order.field for order in orders), *fields(found)]
+    shown = [parse_field(column) for column in columns] or [
+        field for field in asked if field.family != "attributes" or field.key not in _ALWAYS
+    ]
+    page = workspace.runs.search(found, orders, limit=limit, after=after)
+    names = tuple(dict.fromkeys(field.text for field in shown))
+    return RunsFound(tuple(_row(workspace, run) for run in page.runs), names, page.next)
+
+
+_ALWAYS = frozenset({"id", "name", "status", "start"})  # shown of every run
+
+
+def _order(text: str) -> Order:
+    """`metrics.auc desc`, or without a way, from the smallest up."""
+    name, _, way = text.strip().rpartition(" ")
+    if name and way.lower() in ("asc", "desc"):
+        return Order(parse_field(name), way.lower() == "desc")
+    return Order(parse_field(text))
+
+
 def _sorted(runs: Sequence[Run], metric: str, *, ascending: bool) -> list[Run]:
     """Those that have a metric, by its value; NaN last."""
     known = sorted({key for run in runs for key in run.metrics})
@@ -163,6 +220,9 @@ def _row(workspace: Workspace, run: Run) -> RunRow:
         tags=run.tags,
         parent=run.parent,
         overrides=run.overrides,
+        end=run.end,
+        actor=run.actor,
+        branch=run.branch,
     )
 
 
