@@ -35,19 +35,29 @@ def sea_errors(generator: Generator, before: float, after: float, n: int = CONCE
     return ((inputs[:, 0] + inputs[:, 1] <= before) != labels).astype(float)
 
 
-def learning_errors(generator: Generator, before: float, after: float, n: int = CONCEPT, rate: float = 0.1) -> Losses:
-    """0/1 errors on SEA of a logistic regression that learns from each row after it has answered it, by gradient steps
-    of one size: they fall while it learns, and again after a change, to which it adapts by itself."""
+def learning_errors(generator: Generator, before: float, after: float, n: int = CONCEPT) -> Losses:
+    """0/1 errors on SEA of a Gaussian naive Bayes that learns each row once it has answered it, and forgets none: they
+    fall while it learns, rise with the new concept, and stay high as long as the old rows outweigh the new."""
     parts = [sea(generator, theta, n) for theta in (before, after)]
-    rows = (np.concatenate([part[0] for part in parts]) / 5 - 1).tolist()
+    rows = np.concatenate([part[0] for part in parts]).tolist()
     labels = np.concatenate([part[1] for part in parts]).tolist()
-    bias = first = second = third = 0.0
+    counts, means, squares = [0, 0], [[0.0] * 3, [0.0] * 3], [[0.0] * 3, [0.0] * 3]
     errors = []
-    for (a, b, c), label in zip(rows, labels, strict=True):
-        odds = bias + first * a + second * b + third * c
-        errors.append((odds > 0) != label)
-        step = rate * (label - 1 / (1 + math.exp(-odds)))
-        bias, first, second, third = bias + step, first + step * a, second + step * b, third + step * c
+    for row, label in zip(rows, labels, strict=True):
+        scores = []
+        for kind in (0, 1):
+            seen = counts[kind]
+            score = math.log(seen + 1)
+            for value, mean, square in zip(row, means[kind], squares[kind], strict=True):
+                variance = (square + 1) / (seen + 1)
+                score -= (math.log(variance) + (value - mean) ** 2 / variance) / 2
+            scores.append(score)
+        errors.append((scores[1] > scores[0]) != label)
+        counts[label] += 1
+        for place, value in enumerate(row):
+            off = value - means[label][place]
+            means[label][place] += off / counts[label]
+            squares[label][place] += off * (value - means[label][place])
     return np.asarray(errors, dtype=float)
 
 

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import pytest
 from abuse_kit import connect
 from serving_kit import ROW, eventually, project, running, served, serving
+from sklearn.linear_model import LogisticRegression
 
+from mlops_cli.core.models.save import save_model
 from mlops_cli.core.predictions.reader import read_table
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving.admission import LaneLimits
@@ -83,7 +86,9 @@ def test_a_log_folder_that_may_not_be_written_costs_rows_of_the_log_and_no_answe
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads a process's memory from /proc")
 def test_two_hundred_thousand_requests_leave_no_memory_behind(tmp_path: Path, folders: Folders) -> None:
-    project(tmp_path / "project", folders)
+    columns = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
+    save_model(LogisticRegression().fit(columns, [0, 0, 1, 1]), tmp_path / "quick", example=columns)
+    project(tmp_path / "project", (tmp_path / "quick", folders[1]))
     with serving(tmp_path / "project", "flights@production") as process:
         ask(process.client, 20_000)
         before = resident_kib(process.process.pid)
@@ -94,7 +99,7 @@ def test_two_hundred_thousand_requests_leave_no_memory_behind(tmp_path: Path, fo
 
 def ask(client: httpx.Client, count: int, together: int = 50) -> None:
     """So many predictions over one connection, `together` at a time."""
-    body = client.build_request("POST", "/predict", json=ROW).content
+    body = client.build_request("POST", "/predict", json={"a": 1.5, "b": 0.5}).content
     head = f"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n\r\n"
     request = head.encode() + body
     with connect(client) as connection:

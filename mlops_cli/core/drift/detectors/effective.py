@@ -38,7 +38,7 @@ class Effective(Sequential, kw_only=True, tag="effective"):
 
     name: ClassVar[str] = "effective"
 
-    delta: float = 0.01
+    delta: float = 0.007
     warm_up: int = 3000
 
     rows: int = 0  # in full blocks

@@ -79,30 +79,33 @@ class Service:
             started = perf_counter()
             metadata = {key.encode(): _bytes(value) for key, value in context.invocation_metadata() or ()}
             request_id = _id(metadata, request)
-            context.set_trailing_metadata((("x-request-id", request_id),))
+            told = [("x-request-id", request_id)]
+            reply, refused = None, (grpc.StatusCode.OK, "")
             self._metrics.in_flight.inc()
             status = 499  # what a client that went away was answered
             try:
                 self._guard.authorize(_OPEN.get(name, name), metadata)
                 reply = await answer(request, request_id)
                 status = 200
-                return MESSAGES[f"{name}Response"](**reply) if isinstance(reply, dict) else reply
             except Problem as problem:
                 status = problem.status
                 if problem.refused:
                     self._metrics.refused(request.model_name, problem.refused)  # only ModelInfer is refused so
-                told = [(key.decode(), value.decode()) for key, value in problem.headers if key == b"retry-after"]
-                context.set_trailing_metadata((("x-request-id", request_id), *told))
-                await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), problem.message)
+                told += [(key.decode(), value.decode()) for key, value in problem.headers if key == b"retry-after"]
+                refused = CODES.get(status, grpc.StatusCode.INTERNAL), problem.message
             except Exception:  # noqa: BLE001 - a client sees no more of it than its id
                 status = 500
                 _log.exception("request %s to %s failed", request_id, name)
                 message = f"something failed in the server; its log has it under {request_id}"
-                await context.abort(grpc.StatusCode.INTERNAL, message)
-            finally:
+                refused = grpc.StatusCode.INTERNAL, message
+            finally:  # before the client can know
                 self._metrics.in_flight.dec()
                 model = getattr(request, "model_name", "") or getattr(request, "name", "")
                 self._metrics.answered(f"/{PACKAGE}.{SERVICE}/{name}", status, perf_counter() - started, model)
+            context.set_trailing_metadata(tuple(told))
+            if status != 200:
+                await context.abort(*refused)
+            return MESSAGES[f"{name}Response"](**reply) if isinstance(reply, dict) else reply
 
         return call
 
