@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlops_cli.core.errors import MloError, NotFound
 from mlops_cli.core.serving.problems import Problem, UnknownPath
@@ -54,6 +54,17 @@ class Repository:
         for slot in slots:
             slot.unload()
         return slots
+
+    async def classes(self, name: str) -> Sequence[str | int | float | bool]:
+        """Those of all versions of a model, in memory or not; none where no registry answers."""
+        library = self._library
+        if library is None:
+            return ()
+        try:
+            return await self._worker.call(lambda: library.classes(name))
+        except MloError as error:
+            _log.warning("the registry was not asked for the classes of %s: %s", name, error.message)
+            return ()
 
     async def _found(self, name: str) -> Slot:
         if self._library is None:

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlops_cli.core.base.clock import Clock
-from mlops_cli.core.errors import MloError
 from mlops_cli.core.predictions.label_writer import LabelWriter
 from mlops_cli.core.predictions.writer import PredictionWriter
 from mlops_cli.core.serving import docs, metrics
@@ -72,7 +71,8 @@ class Application:
         self._poll_s = poll_s
         self._batcher = Batcher(self.metrics)
         self._worker = Worker("registry")
-        self.fleet = Fleet(Repository(self.shelf, self._worker, library, self._place), self.metrics)
+        repository = Repository(self.shelf, self._worker, library, self._place)
+        self.fleet = Fleet(repository, self.metrics)
         self.status = Status(self.shelf, self._batcher, self.fleet, guard, log)
         self.predicting = Predicting(
             batcher=self._batcher,
@@ -83,10 +83,7 @@ class Application:
             worker=self._worker,
         )
         self._labels = labels
-        self._library = library
-        feedback = Feedback(
-            self.shelf, self.predicting, self.metrics, limits or Limits(), labels, self._registered_classes
-        )
+        feedback = Feedback(self.shelf, self.predicting, self.metrics, limits or Limits(), labels, repository.classes)
         self._docs = docs.Docs(self.shelf, locked=locked, labelled=labels is not None)
         self._paths = Paths(self.shelf, self.predicting, self.fleet, self.status, feedback, limits or Limits())
         self._following: list[asyncio.Task[None]] = []
@@ -119,17 +116,6 @@ class Application:
             self.predicting.pulse.start()
         for companion in self.beside:
             await companion.start()
-
-    async def _registered_classes(self, model: str) -> Sequence[Any]:
-        """Of all versions of a model; () where no registry answers."""
-        library = self._library
-        if library is None:
-            return ()
-        try:
-            return await self._worker.call(lambda: library.classes(model))
-        except MloError as error:
-            _log.warning("the registry was not asked for the classes of %s: %s", model, error.message)
-            return ()
 
     def _place(self, slot: Slot) -> None:
         self.shelf.add(slot)

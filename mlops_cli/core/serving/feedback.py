@@ -82,15 +82,7 @@ class Feedback:
         classes = dict.fromkeys(label for signature in signatures for label in signature.classes)
         taker = LabelTaker(model, signatures[0].task, tuple(classes))
         try:
-            labels = _taken(asked, taker)
-        except UsageError as error:
-            # A label may come late, for a version that is no longer in memory and knew other classes.
-            older = [label for label in await self._classes(model) if label not in classes] if classes else []
-            if not older:
-                raise BadInput(error.message) from None
-            labels = _known(asked, msgspec.structs.replace(taker, classes=(*classes, *older)))
-        try:
-            done = self._writer.append(labels)
+            done = self._writer.append(labels := await self._read(asked, taker))
         except UsageError as error:
             raise BadInput(error.message) from None
         except LabelsFull:
@@ -102,6 +94,20 @@ class Feedback:
             raise Unavailable("the labels could not be written; try again") from None
         self._metrics.feedback[model] += len(labels)
         return Reply(json_bytes({"recorded": len(labels), "model": model}))
+
+    async def _read(self, asked: Sequence[_Label], taker: LabelTaker) -> list[Label]:
+        """The labels as the log writes them. Raises BadInput, UsageError.
+
+        One may come late, for a version that is no longer in memory and knew other classes: only then the registry is
+        asked for those.
+        """
+        try:
+            return _taken(asked, taker)
+        except UsageError:
+            older = [label for label in await self._classes(taker.model) if label not in taker.classes]
+            if not taker.classes or not older:
+                raise
+            return _taken(asked, msgspec.structs.replace(taker, classes=(*taker.classes, *older)))
 
 
 def _labels(body: _Body) -> list[_Label]:
@@ -120,13 +126,6 @@ def _labels(body: _Body) -> list[_Label]:
 def _taken(asked: Sequence[_Label], taker: LabelTaker) -> list[Label]:
     """Raises BadInput for what is no id, UsageError for what is no label."""
     return [Label(_id(one.request_id), one.row, taker.text(one.label)) for one in asked]
-
-
-def _known(asked: Sequence[_Label], taker: LabelTaker) -> list[Label]:
-    try:
-        return _taken(asked, taker)
-    except UsageError as error:
-        raise BadInput(error.message) from None
 
 
 def _id(text: str) -> str:
