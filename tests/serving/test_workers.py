@@ -130,6 +130,7 @@ def test_what_no_process_can_load_is_said_once(tmp_path: Path, folders: tuple[Pa
 
 def test_processes_end_when_the_one_that_watches_them_is_killed(two: Process) -> None:
     pids = workers_of(two)
+    assert len(pids) == 2
     two.process.kill()
     two.process.wait()
 

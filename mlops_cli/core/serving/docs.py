@@ -154,7 +154,7 @@ def _invocations(example: Any) -> dict[str, Any]:
 
 
 def _infer(served: Served) -> dict[str, Any]:
-    tensors = [{**tensor, "shape": [1], "data": [None]} for tensor in model_metadata(served)["inputs"]]
+    tensors = [{**tensor, "shape": [1], "data": [None]} for tensor in model_metadata(served, ())["inputs"]]
     if served.example is not None:
         tensors = [{**tensor, "data": [served.example[tensor["name"]]]} for tensor in tensors]
     body = _body({"type": "object"}, {"one row": {"inputs": tensors}})

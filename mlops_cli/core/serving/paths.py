@@ -162,8 +162,7 @@ class Paths:
             async def metadata(_: Request) -> Reply:
                 slot, served = self._shelf.find(name, version)
                 served = served or await self._predicting.loaded(slot)
-                held = [each.version_text for other in self._shelf.named(name) for each in other.versions]
-                return Reply(json_bytes({**v2.model_metadata(served), "versions": list(dict.fromkeys(held))}))
+                return Reply(json_bytes(v2.model_metadata(served, self._shelf.held(name))))
 
             return Route("/v2/models/{model}", "GET", metadata, _INFERENCE, name)
         if rest in v2.NOT_OFFERED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from time import perf_counter
 
@@ -19,7 +20,7 @@ from mlops_cli.core.serving.limits import Limits
 from mlops_cli.core.serving.loader import Answer, Served
 from mlops_cli.core.serving.metrics import Metrics
 from mlops_cli.core.serving.problems import BadInput, ModelFailed, Problem
-from mlops_cli.core.serving.protocols.exchange import Body, Exchange, Reply
+from mlops_cli.core.serving.protocols.exchange import Asked, Body, Exchange, Reply, Written
 from mlops_cli.core.serving.shelf import Slot, unavailable
 from mlops_cli.core.serving.worker import Worker
 
@@ -76,26 +77,34 @@ class Predicting:
         """One request by HTTP. `served` None: whatever the slot holds by then."""
         media = request.media(exchange.media)
         body = Body(await request.body(self._limits), media, request.headers)
-        arrived, started = self.admit(slot)
-        served = served or await self.loaded(slot)
-        if len(body.data) > THREADED_BYTES:
-            asked = await asyncio.to_thread(exchange.read, body, served)
-        else:
-            asked = exchange.read(body, served)
-        if asked.request_id is not None and not request.names_itself and is_request_id(asked.request_id):
-            request.id = asked.request_id
-        answer = await self.predict(slot, served, asked.rows, request.id, arrived, started, len(body.data))
-        if asked.rows.n > THREADED_ROWS:
-            return await asyncio.to_thread(asked.encode, answer, request.id)
-        return asked.encode(answer, request.id)
 
-    def admit(self, slot: Slot) -> tuple[datetime, float]:
-        """A request is here: when, by the clock and by perf_counter. Raises Problem before any work goes into what
-        would be refused."""
+        def read(served: Served) -> Asked[Reply]:
+            asked = exchange.read(body, served)
+            if asked.request_id is not None and not request.names_itself and is_request_id(asked.request_id):
+                request.id = asked.request_id
+            return asked
+
+        return await self.answer(slot, served, read, len(body.data), lambda: request.id)
+
+    async def answer(
+        self,
+        slot: Slot,
+        served: Served | None,
+        read: Callable[[Served], Asked[Written]],
+        size: int,
+        request_id: Callable[[], str],
+    ) -> Written:
+        """What `read` makes of the request's `size` bytes, predicted, logged and encoded; large ones beside the event
+        loop. `request_id` is asked once the request was read. Raises Problem."""
         started = perf_counter()
         arrived = self._clock.now()
-        self._batcher.check(slot.lane, lag_s=self.pulse.lag_s)
-        return arrived, started
+        self._batcher.check(slot.lane, lag_s=self.pulse.lag_s)  # before any work goes into what is refused
+        served = served or await self.loaded(slot)
+        asked = read(served) if size <= THREADED_BYTES else await asyncio.to_thread(read, served)
+        answer = await self.predict(slot, served, asked.rows, request_id(), arrived, started, size)
+        if asked.rows.n > THREADED_ROWS:
+            return await asyncio.to_thread(asked.encode, answer, request_id())
+        return asked.encode(answer, request_id())
 
     async def predict(
         self, slot: Slot, served: Served, rows: Rows, request_id: str, arrived: datetime, started: float, size: int

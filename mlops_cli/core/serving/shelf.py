@@ -151,6 +151,10 @@ class Shelf:
             raise UnknownPath(f"there is no model {name[:128]} here; this server holds {', '.join(self._by_name)}")
         return slots
 
+    def held(self, name: str) -> list[str]:
+        """The versions of a model that are in memory, as protocols name them. Raises UnknownPath."""
+        return list(dict.fromkeys(served.version_text for slot in self.named(name) for served in slot.versions))
+
     def find(self, name: str, version: str | None = None) -> tuple[Slot, Served | None]:
         """The slot that answers for a model, or for one version of it, and that version.
 
@@ -166,10 +170,8 @@ class Shelf:
             for served in slot.versions:
                 if served.version_text == version:
                     return slot, served
-        held = [served.version_text for slot in slots for served in slot.versions]
-        raise UnknownPath(
-            f"there is no version {version[:64]} of {name} here; this server holds {', '.join(held) or 'none'}"
-        )
+        held = ", ".join(self.held(name)) or "none"
+        raise UnknownPath(f"there is no version {version[:64]} of {name} here; this server holds {held}")
 
 
 class Unloaded(Problem):

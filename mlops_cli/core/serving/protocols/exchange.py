@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from mlops_cli.core.serving.problems import BadInput, Problem
 JSON, CSV = "application/json", "text/csv"
 
 Document = TypeVar("Document")
+Written = TypeVar("Written")  # a reply, as a protocol writes it
 
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _NOT_JSON = re.compile(rb"-?(NaN|Infinity)\b")
@@ -41,12 +42,12 @@ class Reply(NamedTuple):
     status: int = 200
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, Generic[Written], frozen=True):
     """A request as a protocol read it. `encode` writes the reply from the answer and the request's id;
     `request_id` is the id in the body, if the protocol has one."""
 
     rows: Rows
-    encode: Callable[[Answer, str], Reply]
+    encode: Callable[[Answer, str], Written]
     request_id: str | None = None
 
 
@@ -55,7 +56,7 @@ class Exchange(Protocol):
 
     media: tuple[str, ...]
 
-    def read(self, body: Body, served: Served) -> Asked:
+    def read(self, body: Body, served: Served) -> Asked[Reply]:
         """Raises Problem for a body that is not what the path takes. Called from any thread."""
         ...
 

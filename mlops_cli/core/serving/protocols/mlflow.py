@@ -75,7 +75,7 @@ def _typed(row_type: RowType) -> msgspec.json.Decoder[Any]:
 class Scoring:
     media: tuple[str, ...] = (JSON, CSV)
 
-    def read(self, body: Body, served: Served) -> Asked:
+    def read(self, body: Body, served: Served) -> Asked[Reply]:
         if body.media == CSV:
             try:
                 rows = served.decoder.csv(body.data.decode("utf-8"))

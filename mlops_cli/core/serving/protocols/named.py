@@ -45,7 +45,7 @@ def _typed(row_type: RowType) -> msgspec.json.Decoder[Any]:
 class Named:
     media: tuple[str, ...] = (JSON, "")
 
-    def read(self, body: Body, served: Served) -> Asked:
+    def read(self, body: Body, served: Served) -> Asked[Reply]:
         row_type = served.decoder.row_type
         row = read_typed(_typed(row_type), body.data) if row_type is not None else None
         if row is not None and (rows := served.decoder.typed([row])) is not None:

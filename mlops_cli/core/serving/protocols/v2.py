@@ -90,7 +90,7 @@ _ENCODER = msgspec.json.Encoder()
 class Inference:
     media: tuple[str, ...] = (JSON, BINARY, "")
 
-    def read(self, body: Body, served: Served) -> Asked:
+    def read(self, body: Body, served: Served) -> Asked[Reply]:
         head, blobs = _split(body)
         request = read_json(_DECODER, head)
         rows = rows_of(_tensors(request.inputs, blobs), served.decoder)
@@ -109,14 +109,14 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "mlo", "version": MLO_VERSION, "extensions": list(EXTENSIONS)}
 
 
-def model_metadata(served: Served, versions: Sequence[str] = ()) -> dict[str, Any]:
+def model_metadata(served: Served, versions: Sequence[str]) -> dict[str, Any]:
     """`versions`: all that the server holds of the model."""
     inputs = [
         {"name": column.name, "datatype": _DATATYPES[column.kind], "shape": [-1]} for column in served.signature.inputs
     ]
     return {
         "name": served.name,
-        "versions": list(dict.fromkeys(versions)) or [served.version_text],
+        "versions": list(versions),
         "platform": "sklearn",
         "inputs": inputs,
         "outputs": offered(served),

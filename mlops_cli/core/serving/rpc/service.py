@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
@@ -12,9 +11,9 @@ import grpc
 
 from mlops_cli.core.serving.http import is_request_id
 from mlops_cli.core.serving.loader import Answer, Served
-from mlops_cli.core.serving.predicting import THREADED_BYTES, THREADED_ROWS
 from mlops_cli.core.serving.problems import BadInput, Problem, UnknownPath
 from mlops_cli.core.serving.protocols import v2
+from mlops_cli.core.serving.protocols.exchange import Asked
 from mlops_cli.core.serving.protocols.tensors import DATATYPES, Tensor, finite, pack, rows_of, text
 from mlops_cli.core.serving.request_ids import new_request_id
 from mlops_cli.core.serving.rpc.messages import MESSAGES, METHODS, PACKAGE, SERVICE, ModelInferResponse
@@ -130,25 +129,19 @@ class Service:
     async def _model(self, request: Any, request_id: str) -> dict[str, Any]:
         slot, served = self._shelf.find(request.name, request.version or None)
         served = served or await self._predicting.loaded(slot)
-        held = [each.version_text for other in self._shelf.named(request.name) for each in other.versions]
-        return v2.model_metadata(served, held)
+        return v2.model_metadata(served, self._shelf.held(request.name))
 
     async def _infer(self, request: Any, request_id: str) -> Any:
         if not request.model_name:
             raise UnknownPath(f"no model is named; this server holds {', '.join(self._shelf.names)}")
         slot, served = self._shelf.find(request.model_name, request.model_version or None)
-        arrived, started = self._predicting.admit(slot)
-        served = served or await self._predicting.loaded(slot)
-        size = request.ByteSize()
-        wanted = _wanted(request, served)
-        if size > THREADED_BYTES:
-            rows = await asyncio.to_thread(lambda: rows_of(_tensors(request), served.decoder))
-        else:
+
+        def read(served: Served) -> Asked[Any]:
+            wanted = _wanted(request, served)
             rows = rows_of(_tensors(request), served.decoder)
-        answer = await self._predicting.predict(slot, served, rows, request_id, arrived, started, size)
-        if rows.n > THREADED_ROWS:
-            return await asyncio.to_thread(_response, request, request_id, answer, wanted, served)
-        return _response(request, request_id, answer, wanted, served)
+            return Asked(rows, lambda answer, request_id: _response(request, request_id, answer, wanted, served))
+
+        return await self._predicting.answer(slot, served, read, request.ByteSize(), lambda: request_id)
 
 
 # -- messages ------------------------------------------------------------------------------------------------------
@@ -207,7 +200,7 @@ def _wanted(request: Any, served: Served) -> Sequence[str]:
     for output in request.outputs:
         if "shared_memory_region" in output.parameters:
             raise BadInput(f"output {output.name}: shared memory is not offered")
-        if output.parameters["classification"].int64_param if "classification" in output.parameters else 0:
+        if "classification" in output.parameters and output.parameters["classification"].int64_param:
             raise BadInput(f"the classification extension is not offered; ask for the output {v2.PROBABILITIES}")
     return names or [v2.PREDICT]
 
