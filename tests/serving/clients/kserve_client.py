@@ -8,20 +8,14 @@ import httpx
 import numpy as np
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
+from rows import PLAIN
 
 url, model = sys.argv[1:3]
-COLUMNS = {
-    "carrier": ("BYTES", np.array([b"UA", b"DL"], dtype=object)),
-    "distance": ("INT64", np.array([500, 500])),
-    "temp": ("FP64", np.array([41.5, -20.0])),
-    "pressure": ("FP32", np.array([1013.2, 1000], np.float32)),
-    "night": ("BOOL", np.array([False, True])),
-}
 
 
 def request(binary: bool, **changed: tuple[str, np.ndarray]) -> InferRequest:
     tensors = []
-    for name, (datatype, values) in {**COLUMNS, **changed}.items():
+    for name, (datatype, values) in {**PLAIN, **changed}.items():
         tensor = InferInput(name, list(values.shape), datatype)
         tensor.set_data_from_numpy(values, binary_data=binary)
         tensors.append(tensor)

@@ -4,22 +4,15 @@ import asyncio
 import json
 import sys
 
-import numpy as np
 from kserve import InferenceGRPCClient, InferInput, InferRequest
+from rows import PLAIN
 
 address, model = sys.argv[1:3]
-COLUMNS = {
-    "carrier": ("BYTES", np.array([b"UA", b"DL"], dtype=object)),
-    "distance": ("INT64", np.array([500, 500])),
-    "temp": ("FP64", np.array([41.5, -20.0])),
-    "pressure": ("FP32", np.array([1013.2, 1000], np.float32)),
-    "night": ("BOOL", np.array([False, True])),
-}
 
 
 async def infer(client: InferenceGRPCClient, binary: bool) -> dict[str, object]:
     tensors = []
-    for name, (datatype, values) in COLUMNS.items():
+    for name, (datatype, values) in PLAIN.items():
         tensors.append(InferInput(name, list(values.shape), datatype))
         tensors[-1].set_data_from_numpy(values, binary_data=binary)
     answer = await client.infer(InferRequest(model, tensors, request_id="id-5"))

@@ -4,23 +4,17 @@ import json
 import sys
 
 import numpy as np
+from rows import ODD
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 url, model = sys.argv[1:3]
 client = InferenceServerClient(url.removeprefix("http://"))
-COLUMNS = {
-    "carrier": ("BYTES", np.array([b"UA", "naïve ✈".encode()], dtype=object)),
-    "distance": ("INT64", np.array([500, 500])),
-    "temp": ("FP32", np.array([41.5, -20], np.float32)),
-    "pressure": ("FP64", np.array([1013.2, np.nan])),
-    "night": ("BOOL", np.array([False, True])),
-}
 
 
 def inputs(binary: bool, **changed: tuple[str, np.ndarray]) -> list[InferInput]:
     made = []
-    for name, (datatype, values) in {**COLUMNS, **changed}.items():
+    for name, (datatype, values) in {**ODD, **changed}.items():
         tensor = InferInput(name, list(values.shape), datatype)
         made.append(tensor.set_data_from_numpy(values, binary_data=binary))
     return made
@@ -60,7 +54,7 @@ told["asynchronous"] = plain("predict", handle.get_result())
 wrong = inputs(True, temp=("FP32", np.zeros((2, 3), np.float32)))
 told["refusals"] = {
     "shape": refusal(lambda: client.infer(model, wrong)),
-    "unknown input": refusal(lambda: client.infer(model, inputs(True, tmp=COLUMNS["temp"]))),
+    "unknown input": refusal(lambda: client.infer(model, inputs(True, tmp=ODD["temp"]))),
     "version": refusal(lambda: client.infer(model, inputs(True), model_version="9")),
     "model": refusal(lambda: client.infer("nope", inputs(True))),
     "classes": refusal(

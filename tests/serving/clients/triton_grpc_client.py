@@ -3,18 +3,11 @@
 import json
 import sys
 
-import numpy as np
+from rows import ODD
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 address, model = sys.argv[1:3]
-COLUMNS = {
-    "carrier": ("BYTES", np.array([b"UA", "naïve ✈".encode()], dtype=object)),
-    "distance": ("INT64", np.array([500, 500])),
-    "temp": ("FP32", np.array([41.5, -20], np.float32)),
-    "pressure": ("FP64", np.array([1013.2, np.nan])),
-    "night": ("BOOL", np.array([False, True])),
-}
 
 
 def refusal(call: object) -> list[str]:
@@ -26,7 +19,7 @@ def refusal(call: object) -> list[str]:
 
 client = InferenceServerClient(address)
 tensors = []
-for name, (datatype, values) in COLUMNS.items():
+for name, (datatype, values) in ODD.items():
     tensors.append(InferInput(name, list(values.shape), datatype))
     tensors[-1].set_data_from_numpy(values)
 names = ("predict_proba", "predict")
