@@ -19,6 +19,7 @@ from mlops_cli.core.base.records import Logged, Metric
 from mlops_cli.core.errors import UsageError
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.tracking.search.filters import (
+    LONGEST,
     AllOf,
     AnyOf,
     Comparison,
@@ -242,6 +243,17 @@ def newest_first(runs: list[Run]) -> list[Run]:
 def test_the_runs_found_are_those_that_pass(runs: list[Run], found: Filter) -> None:
     page = filled(Path(":memory:"), runs).search(found)
     assert [run.id for run in page.runs] == [run.id for run in newest_first(runs) if passes(run, found)]
+
+
+@pytest.mark.parametrize("family", ["metrics", "params", "tags"])
+def test_filters_as_long_as_they_may_be_are_answered(family: str) -> None:
+    run = Run(id="a" * 32, start="2026-01-01T00:00:00.000000Z", metrics={"k": 7.0}, params={"k": 7}, tags={"k": "7"})
+    store, value = filled(Path(":memory:"), [run]), "'7'" if family == "tags" else "7"
+    many = ",".join([value] * ((LONGEST - 30) // (len(value) + 1)))
+    assert len(store.search(parse_filter(f"{family}.k in ({many})")).runs) == 1
+    one = f"{family}.k={value}"
+    chain = " and ".join([one] * (LONGEST // (len(one) + 5)))
+    assert len(store.search(parse_filter(chain)).runs) == 1
 
 
 # -- orders and pages --------------------------------------------------------------------------------------------

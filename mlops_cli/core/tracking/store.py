@@ -18,12 +18,12 @@ from mlops_cli.core.tracking.errors import RunDamaged, RunNotFound
 from mlops_cli.core.tracking.ingest import Ingestion
 from mlops_cli.core.tracking.processes import born
 from mlops_cli.core.tracking.records import Run, Status
-from mlops_cli.core.tracking.search.filters import Filter
-from mlops_cli.core.tracking.search.sql import Order, terms
 from mlops_cli.core.tracking.tables import RunTables
 
 if TYPE_CHECKING:
     from mlops_cli.core.store.local import LocalStore
+    from mlops_cli.core.tracking.search.filters import Filter
+    from mlops_cli.core.tracking.search.sql import Order
 
 LATEST = "latest"
 MIN_PREFIX = 4
@@ -115,6 +115,8 @@ class RunStore:
         Runs that come or go between two pages move no other one from page to page. Raises UsageError for an `after`
         that is none of this order.
         """
+        from mlops_cli.core.tracking.search.sql import terms
+
         last = _read_place(after, len(terms(orders))) if after is not None else ()
         rows = self._tables.search(found, orders, -1 if limit is None else limit + 1, last)
         is_more = limit is not None and len(rows) > limit

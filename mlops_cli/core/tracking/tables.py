@@ -6,7 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,15 +16,17 @@ from mlops_cli.core.errors import UsageError
 from mlops_cli.core.tracking.errors import RunNotFound, RunOver
 from mlops_cli.core.tracking.records import Run
 from mlops_cli.core.tracking.schema import ROOM, SCRIPTS
-from mlops_cli.core.tracking.search import sql
-from mlops_cli.core.tracking.search.filters import Filter
-from mlops_cli.core.tracking.search.sql import Order
+
+if TYPE_CHECKING:
+    from mlops_cli.core.tracking.search.filters import Filter
+    from mlops_cli.core.tracking.search.sql import Order
 
 _encoder = msgspec.msgpack.Encoder()
 _run_decoder = msgspec.msgpack.Decoder(Run)
 _entry_decoder = msgspec.msgpack.Decoder(Entry)
 _model_decoder = msgspec.msgpack.Decoder(LoggedModel)
 
+_DESCRIBED = "name = ?, actor = ?, ended = ?, commit_id = ?, branch = ?"
 Row = tuple[int, bytes, bytes | None]
 
 
@@ -40,29 +42,25 @@ class RunTables:
     def _describe(self) -> None:
         """Let runs from before they could be searched be found as well."""
         with self._database.transaction():
-            for number, document in self._database.rows("SELECT number, document FROM run WHERE described = 0"):
-                self._put_description(number, _run_decoder.decode(document))
-
-    def _put_description(self, number: int, run: Run) -> None:
-        """What `search` asks of the run itself; an empty text is none."""
-        values = (run.name or None, run.actor or None, run.end, run.commit, run.branch, number)
-        self._database.execute(
-            "UPDATE run SET name = ?, actor = ?, ended = ?, commit_id = ?, branch = ?, described = 1 WHERE number = ?",
-            values,
-        )
+            rows = self._database.rows("SELECT number, document FROM run WHERE described = 0")
+            self._database.execute_many(
+                f"UPDATE run SET {_DESCRIBED}, described = 1 WHERE number = ?",  # noqa: S608 - no input
+                [(*_description(_run_decoder.decode(document)), number) for number, document in rows],
+            )
 
     def insert(self, run: Run) -> int:
         """Add a run with what it holds; returns its number. Raises UsageError for an id that exists."""
         document, model = _documents(run)
-        values = (run.id, run.status, run.start, document, model, run.parent)
+        values = (run.id, run.status, run.start, document, model, run.parent, *_description(run))
         try:
             cursor = self._database.execute(
-                "INSERT INTO run (id, status, start, document, model, parent) VALUES (?, ?, ?, ?, ?, ?)", values
+                "INSERT INTO run (id, status, start, document, model, parent, name, actor, ended, commit_id, branch,"
+                " described) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+                values,
             )
         except sqlite3.IntegrityError:
             raise UsageError(f"there is a run {run.id} already", hint="give each run an id of its own") from None
         number = int(cursor.lastrowid or 0)
-        self._put_description(number, run)
         self.put(number, Logged(run.params, (), run.tags, run.artifacts, None))
         return number
 
@@ -70,10 +68,9 @@ class RunTables:
         """Let the row of a run say what `run` says; its metrics stay."""
         document, model = _documents(run)
         self._database.execute(
-            "UPDATE run SET status = ?, start = ?, document = ?, model = ? WHERE number = ?",
-            (run.status, run.start, document, model, number),
+            f"UPDATE run SET status = ?, start = ?, document = ?, model = ?, {_DESCRIBED} WHERE number = ?",  # noqa: S608
+            (run.status, run.start, document, model, *_description(run), number),
         )
-        self._put_description(number, run)
         self.put(number, Logged(run.params, (), run.tags, run.artifacts, None))
 
     def put(self, number: int, logged: Logged) -> None:
@@ -169,6 +166,8 @@ class RunTables:
     def search(self, found: Filter | None, orders: Sequence[Order], limit: int, last: Sequence[Any]) -> list[Any]:
         """Rows (number, document, model, and the values of the order's terms) of the runs that pass, behind the one
         with the values `last`."""
+        from mlops_cli.core.tracking.search import sql
+
         asked, by = sql.where(found), sql.terms(orders)
         columns = "".join(f", {term.value.text} AS o{place}" for place, term in enumerate(by))
         values = [value for term in by for value in term.value.values]
@@ -201,6 +200,11 @@ def _documents(run: Run) -> tuple[bytes, bytes | None]:
     """A run as it is kept: what has a table of its own is left out. And its model."""
     bare = msgspec.structs.replace(run, params={}, metrics={}, tags={}, artifacts={}, model=None)
     return _encoder.encode(bare), None if run.model is None else _encoder.encode(run.model)
+
+
+def _description(run: Run) -> tuple[str | None, ...]:
+    """name, actor, ended, commit_id, branch: what `search` asks of the run itself. An empty text is none."""
+    return (run.name or None, run.actor or None, run.end, run.commit, run.branch)
 
 
 def _split(value: float) -> tuple[int, float]:

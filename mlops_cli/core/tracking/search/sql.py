@@ -24,6 +24,12 @@ _TABLES = {"metrics": "metric_latest", "params": "param", "tags": "tag"}
 # A parameter is JSON: a text as itself, anything else as it is written.
 _TEXT = "CASE json_type(it.value) WHEN 'text' THEN json_extract(it.value, '$') ELSE it.value END"
 _NUMBER = "CASE WHEN json_type(it.value) IN ('integer', 'real') THEN json_extract(it.value, '$') END"
+# What the runs that have a field are ordered by, and whether that turns with the direction.
+_ORDERED = {
+    "metrics": (("it.is_nan", False), ("it.value", True)),
+    "params": ((f"{_NUMBER} IS NULL", False), (_NUMBER, True), (_TEXT, True)),
+    "tags": (("it.value", True),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,9 @@ def terms(orders: Sequence[Order]) -> list[Term]:
             column = Sql(COLUMNS[key])
             found += [Term(Sql(f"{column.text} IS NULL")), Term(column, is_down)]
             continue
-        kinds = {"metrics": ("it.is_nan", "it.value"), "params": (f"{_NUMBER} IS NULL", _NUMBER, _TEXT)}
-        told, *values = kinds.get(family, ("1", "it.value"))
-        found += [Term(Sql(f"{_one(family, told)} IS NULL", (key,))), Term(Sql(_one(family, told), (key,)))]
-        found += [Term(Sql(_one(family, value), (key,)), is_down) for value in values]
+        found.append(Term(Sql(f"{_one(family, '1')} IS NULL", (key,))))
+        for value, has_way in _ORDERED[family]:
+            found.append(Term(Sql(_one(family, value), (key,)), has_way and is_down))
     return [*found, Term(Sql("run.start"), is_descending=True), Term(Sql("run.id"))]
 
 
@@ -136,25 +141,23 @@ def _of_param(found: Comparison) -> Sql:
     if found.operator in ("<", "<=", ">", ">="):
         test = _test(_NUMBER, found)
         return Sql(f"coalesce({test.text}, 0)", test.values)
-    equal = []
-    for value in found.values:
-        if isinstance(value, str):
-            equal.append(_test(_TEXT, Comparison(found.field, _positive(found), (value,))))
-        else:
-            equal.append(Sql(f"coalesce({_NUMBER} = ?, 0)", (value,)))
-    joined = Sql(f"({' OR '.join(one.text for one in equal)})", tuple(v for one in equal for v in one.values))
-    return Sql(f"NOT {joined.text}", joined.values) if found.negated or found.operator == "!=" else joined
+    if found.operator in ("like", "ilike"):
+        return _test(_TEXT, found)
+    texts = tuple(value for value in found.values if isinstance(value, str))
+    numbers = tuple(value for value in found.values if not isinstance(value, str))
+    equal = f"({_TEXT} IN ({_marks(texts)}) OR coalesce({_NUMBER} IN ({_marks(numbers)}), 0))"
+    is_negated = found.negated or found.operator == "!="
+    return Sql(f"NOT {equal}" if is_negated else equal, (*texts, *numbers))
 
 
-def _positive(found: Comparison) -> Any:
-    return found.operator if found.operator in ("like", "ilike") else "="
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _test(column: str, found: Comparison) -> Sql:
     negation = "NOT " if found.negated else ""
     if found.operator == "in":
-        marks = ", ".join("?" * len(found.values))
-        return Sql(f"{column} {negation}IN ({marks})", found.values)
+        return Sql(f"{column} {negation}IN ({_marks(found.values)})", found.values)
     (value,) = found.values
     if found.operator == "like":
         return Sql(f"{column} {negation}GLOB ?", (_glob(str(value)),))
