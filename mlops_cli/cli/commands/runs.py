@@ -69,7 +69,7 @@ def search(
       mlo runs search "start >= '2026-01-01' and not name like 'try%'" --json
     """
     from mlops_cli.cli.views.runs import show_found
-    from mlops_cli.core.workflows.runs import search_runs
+    from mlops_cli.core.workflows.search import search_runs
 
     here = open_context(ctx)
     wanted = [column.strip() for column in columns.split(",") if column.strip()]

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
         RunDetail,
         RunList,
         RunRow,
-        RunsFound,
         StageOutput,
     )
+    from mlops_cli.core.workflows.search import RunsFound
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = 4

@@ -13,8 +13,6 @@ from mlops_cli.core.base.clock import parse_time
 from mlops_cli.core.base.records import Entry, Metric
 from mlops_cli.core.errors import NotFound, UsageError
 from mlops_cli.core.tracking.records import Run
-from mlops_cli.core.tracking.search.filters import fields, parse_field, parse_filter
-from mlops_cli.core.tracking.search.sql import Order
 from mlops_cli.core.workflows.workspace import Workspace
 
 CURVE_POINTS = 60
@@ -119,59 +117,7 @@ def list_runs(
     telling = sorted(counts, key=lambda key: (-counts[key], key))
     if sort is not None:
         telling = [sort, *(key for key in telling if key != sort)]
-    return RunList(tuple(_row(workspace, run) for run in runs), tuple(_varying(runs)), tuple(telling))
-
-
-class RunsFound(msgspec.Struct, frozen=True):
-    """Runs that pass a filter, in order, of which `columns` are to be shown: fields as the filter names them. `next` is
-    what `--after` takes to go on; null at the end."""
-
-    runs: tuple[RunRow, ...]
-    columns: tuple[str, ...]
-    next: str | None = None
-
-    def value(self, run: RunRow, column: str) -> Any:
-        """What a run has of a column; None if nothing."""
-        field = parse_field(column)
-        if field.family != "attributes":
-            held: dict[str, Any] = getattr(run, field.family)
-            return held.get(field.key)
-        return getattr(run, field.key, None)
-
-
-def search_runs(
-    workspace: Workspace,
-    text: str = "",
-    *,
-    order_by: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    limit: int = 20,
-    after: str | None = None,
-) -> RunsFound:
-    """The runs that pass a filter, the newest first or by fields, each of which may be followed by `desc`.
-
-    Shown are `columns`, or else the fields that the filter and the order name. Raises FilterError, UsageError.
-    """
-    found = parse_filter(text)
-    orders = [_order(one) for one in order_by]
-    asked = [*(order.field for order in orders), *fields(found)]
-    shown = [parse_field(column) for column in columns] or [
-        field for field in asked if field.family != "attributes" or field.key not in _ALWAYS
-    ]
-    page = workspace.runs.search(found, orders, limit=limit, after=after)
-    names = tuple(dict.fromkeys(field.text for field in shown))
-    return RunsFound(tuple(_row(workspace, run) for run in page.runs), names, page.next)
-
-
-_ALWAYS = frozenset({"id", "name", "status", "start"})  # shown of every run
-
-
-def _order(text: str) -> Order:
-    """`metrics.auc desc`, or without a way, from the smallest up."""
-    name, _, way = text.strip().rpartition(" ")
-    if name and way.lower() in ("asc", "desc"):
-        return Order(parse_field(name), way.lower() == "desc")
-    return Order(parse_field(text))
+    return RunList(tuple(row_of(workspace, run) for run in runs), tuple(_varying(runs)), tuple(telling))
 
 
 def _sorted(runs: Sequence[Run], metric: str, *, ascending: bool) -> list[Run]:
@@ -203,7 +149,8 @@ def _hashable(value: Any) -> Any:
     return repr(value) if isinstance(value, dict | list | float) else value
 
 
-def _row(workspace: Workspace, run: Run) -> RunRow:
+def row_of(workspace: Workspace, run: Run) -> RunRow:
+    """A run as lists show it."""
     age_s, seconds = _times(workspace, run)
     return RunRow(
         id=run.id,
@@ -238,7 +185,7 @@ def show_run(workspace: Workspace, text: str) -> RunDetail:
     history = workspace.runs.history(run.id)
     age_s, seconds = _times(workspace, run)
     summaries = tuple(_summary(key, points, run.metrics[key]) for key, points in history.items())
-    points = tuple(_row(workspace, point) for point in reversed(workspace.runs.list(parent=run.id)))
+    points = tuple(row_of(workspace, point) for point in reversed(workspace.runs.list(parent=run.id)))
     shown = msgspec.structs.replace(run, params=_params(run))
     return RunDetail(shown, age_s, seconds, summaries, points)
 
@@ -269,7 +216,7 @@ def compare_runs(workspace: Workspace, texts: Sequence[str]) -> RunComparison:
     if len({run.id for run in runs}) < 2:
         raise UsageError("comparing takes two different runs", hint="mlo runs compare 3f2a 9c01")
     return RunComparison(
-        runs=tuple(_row(workspace, run) for run in runs),
+        runs=tuple(row_of(workspace, run) for run in runs),
         params=_compare(runs, _params),
         metrics=_compare(runs, lambda run: run.metrics),
         inputs=_compare(runs, lambda run: run.inputs),
